@@ -1,0 +1,1 @@
+"""Benchmarks of omnimoe, and the baselines that they measure against."""

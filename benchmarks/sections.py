@@ -1,0 +1,242 @@
+"""The sections of benchmarks/cpu.py: each returns rows of the report."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+
+import omnimoe
+
+from . import baselines, workloads
+from .agreement import check
+from .measure import Machine, interleave
+from .report import Row, against_baseline, within_limit
+from .workloads import Experts
+
+SCHEDULES = ("token_centric", "expert_centric", "dense")
+
+EXPERTS = Experts(tokens=1024, hidden=512, rows=256, columns=256, top_k=32)
+ROUTER = Experts(tokens=4096, hidden=64, rows=128, columns=128, top_k=64)
+MLP = dict(tokens=1024, hidden=512, intermediate=2048)
+
+# Spread over the number of tokens and the share K/N of experts that one takes.
+SCHEDULE_SHAPES = (
+    Experts(tokens=1, hidden=512, rows=64, columns=64, top_k=16),
+    Experts(tokens=16, hidden=512, rows=128, columns=128, top_k=512),
+    Experts(tokens=256, hidden=512, rows=256, columns=256, top_k=32),
+    Experts(tokens=1024, hidden=512, rows=64, columns=64, top_k=64),
+    Experts(tokens=1024, hidden=512, rows=32, columns=32, top_k=128),
+    Experts(tokens=2048, hidden=512, rows=16, columns=16, top_k=128),
+)
+
+PROBE = Path(__file__).with_name("probe.py")
+COMPILE_LAYER = Path(__file__).parents[1] / "examples" / "real_text" / "compile_layer.py"
+
+SPEED_OF_BEST = 1 / 1.15
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every section is given; `torch` is the module, or None."""
+
+    machine: Machine
+    torch: Any
+    rounds: int
+
+    def tensors(self, arrays) -> tuple:
+        """The arrays as torch tensors over the same memory; ids as int64, which
+        torch's own indexing works in."""
+        return tuple(
+            self.torch.from_numpy(a.astype(np.int64) if a.dtype == np.int32 else a) for a in arrays
+        )
+
+
+def _turns(functions: List[Callable[[], object]]) -> Callable[[int], object]:
+    """One candidate that calls the functions, one an input set, in turn."""
+    return lambda call: functions[call % len(functions)]()
+
+
+def _bind(function: Callable, sets, *extra, **options) -> Callable[[int], object]:
+    return _turns([lambda s=s: function(*s, *extra, **options) for s in sets])
+
+
+def _beside_torch(
+    context: Context, ours: Callable[[int], object], theirs: Optional[Callable[[int], object]]
+) -> Dict[str, Optional[float]]:
+    candidates = {"omnimoe": ours}
+    if theirs is not None:
+        candidates["torch"] = theirs
+    times = interleave(candidates, rounds=context.rounds)
+    return {"omnimoe": times["omnimoe"], "torch": times.get("torch")}
+
+
+# ------------------------------------------------------------------------------
+# Functions beside torch
+# ------------------------------------------------------------------------------
+
+
+def experts(context: Context) -> List[Row]:
+    """Routed experts beside torch's gather and einsum: time, then memory."""
+    sets = workloads.expert_inputs(EXPERTS)
+    theirs = None
+    if context.torch:
+        theirs = _bind(baselines.experts_torch, [context.tensors(s.arguments) for s in sets])
+    times = _beside_torch(context, _bind(omnimoe.experts, [s.arguments for s in sets]), theirs)
+    floor = context.machine.floor(*workloads.expert_traffic(sets[0]))
+    rows = [
+        against_baseline(
+            f"experts {EXPERTS}", times["omnimoe"], times["torch"], "torch", target=4.0, floor=floor
+        )
+    ]
+
+    output = sets[0].x.nbytes
+    ours = run_script(PROBE, "memory", "omnimoe", str(context.machine.threads))["bytes"]
+    note = f"the result alone is {output / 2**20:.3g} MiB; limit 1.5 times that"
+    if context.torch:
+        torch_bytes = run_script(PROBE, "memory", "torch", str(context.machine.threads))["bytes"]
+        note += f"; torch takes {torch_bytes / 2**20:.3g} MiB"
+    rows.append(within_limit("experts, memory of a call", ours, 1.5 * output, "B", note=note))
+    return rows
+
+
+def route(context: Context) -> List[Row]:
+    """The router beside torch's two steps of top-k."""
+    sets = workloads.route_inputs(ROUTER)
+    theirs = None
+    if context.torch:
+        theirs = _bind(baselines.route_torch, [context.tensors(s) for s in sets], ROUTER.top_k)
+    times = _beside_torch(context, _bind(omnimoe.route, sets, ROUTER.top_k), theirs)
+    moved = sum(a.nbytes for a in sets[0]) + 8 * ROUTER.tokens * ROUTER.top_k
+    name = f"route T={ROUTER.tokens} {ROUTER.rows}x{ROUTER.columns} K={ROUTER.top_k}"
+    return [
+        against_baseline(
+            name,
+            times["omnimoe"],
+            times["torch"],
+            "torch",
+            target=8.0,
+            floor=context.machine.floor(moved),
+        )
+    ]
+
+
+def mlp(context: Context) -> List[Row]:
+    """The shared MLP beside torch's matrix products."""
+    sets = workloads.mlp_inputs(**MLP)
+    theirs = (
+        _bind(baselines.mlp_torch, [context.tensors(s) for s in sets]) if context.torch else None
+    )
+    times = _beside_torch(context, _bind(omnimoe.mlp, sets), theirs)
+    flops = 6 * MLP["tokens"] * MLP["hidden"] * MLP["intermediate"]
+    moved = sum(a.nbytes for a in sets[0]) + sets[0][0].nbytes
+    name = "mlp T={tokens} D={hidden} I={intermediate}".format(**MLP)
+    return [
+        against_baseline(
+            name,
+            times["omnimoe"],
+            times["torch"],
+            "torch",
+            target=0.8,
+            floor=context.machine.floor(moved, flops),
+        )
+    ]
+
+
+# ------------------------------------------------------------------------------
+# Schedules
+# ------------------------------------------------------------------------------
+
+
+def schedules(context: Context) -> List[Row]:
+    """Every schedule and the compiler's own choice, at six shapes."""
+    rows = []
+    for shape in SCHEDULE_SHAPES:
+        sets = workloads.expert_inputs(shape)
+        arguments = [s.arguments for s in sets]
+        candidates = {
+            name: _bind(omnimoe.experts, arguments, schedule=name) for name in (*SCHEDULES, "auto")
+        }
+        times = interleave(candidates, rounds=context.rounds)
+        best = min(SCHEDULES, key=times.__getitem__)
+        note = ", ".join(f"{name} {times[name] * 1e3:.3g} ms" for name in SCHEDULES)
+        rows.append(
+            Row(
+                f"auto {shape}",
+                times["auto"],
+                "s",
+                times[best],
+                best,
+                times[best] / times["auto"],
+                SPEED_OF_BEST,
+                context.machine.floor(*workloads.expert_traffic(sets[0])),
+                f"{note}; K/N = {shape.top_k / shape.count:.3g}",
+            )
+        )
+    return rows
+
+
+# ------------------------------------------------------------------------------
+# Compile time and call overhead, each in a fresh process
+# ------------------------------------------------------------------------------
+
+
+def compile_times(context: Context) -> List[Row]:
+    """The example's layer compiled from nothing, then from the disk cache."""
+    cold, cached = [], []
+    for _ in range(max(1, context.rounds // 2)):
+        with tempfile.TemporaryDirectory() as folder:
+            cold.append(run_script(COMPILE_LAYER, cache_dir=folder)["seconds"])
+            found = run_script(COMPILE_LAYER, cache_dir=folder)
+            if not found["cached"]:
+                raise RuntimeError("the second process did not find the program in the disk cache")
+            cached.append(found["seconds"])
+    return [
+        within_limit("compile the layer, cold", statistics.median(cold), 3.0, "s"),
+        within_limit("compile the layer, disk cache", statistics.median(cached), 0.060, "s"),
+    ]
+
+
+def overhead(context: Context) -> List[Row]:
+    """A call for one token, of programs too small to take time themselves."""
+    found = run_script(PROBE, "overhead", str(context.machine.threads))
+    return [
+        within_limit(f"call of {name}, T=1", seconds, 30e-6, "s") for name, seconds in found.items()
+    ]
+
+
+def run_script(script: Path, *arguments: str, cache_dir: Optional[str] = None) -> Dict[str, Any]:
+    """Runs a script in a fresh process; returns the JSON that it printed."""
+    environment = dict(os.environ)
+    if cache_dir is not None:
+        environment["OMNIMOE_CACHE_DIR"] = cache_dir
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def agreement(context: Context) -> List[Row]:
+    """Chosen experts bit for bit, values against float64."""
+    return check([ROUTER, EXPERTS, *SCHEDULE_SHAPES], SCHEDULES)
+
+
+SECTIONS: Dict[str, Callable[[Context], List[Row]]] = {
+    "agreement": agreement,
+    "experts": experts,
+    "route": route,
+    "mlp": mlp,
+    "schedules": schedules,
+    "compile": compile_times,
+    "overhead": overhead,
+}

@@ -1,0 +1,138 @@
+"""What the example measures: times, errors, and how the experts are used."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+
+import omnimoe
+
+from benchmarks import baselines
+from benchmarks.measure import interleave
+
+from . import model
+
+# Two scores of a token that lie closer than this in float64 may change places
+# in float32; the layer's error is taken over the other tokens.
+UNDECIDED = 1e-5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the layer: median seconds of each library, and ours' error
+    against float64 (for the router: the share of experts chosen otherwise)."""
+
+    name: str
+    seconds: Dict[str, float]
+    error: float
+
+
+@dataclass(frozen=True)
+class Measurements:
+    parts: List[Part]
+    decided: int
+    load: np.ndarray
+
+
+def measure_parts(
+    program: Callable[..., Any],
+    x: np.ndarray,
+    params: model.Parameters,
+    sizes: model.Sizes,
+    torch: Optional[Any],
+) -> Measurements:
+    """Times every part of the layer on `x` in each library, taking turns, and
+    checks ours against float64. `program` is the compiled layer."""
+    numpy = model.numpy_library()
+    rows, columns = model.router_logits(numpy, x, params)
+    scores, chosen = omnimoe.route(rows, columns, sizes.top_k)
+    weights = numpy.softmax(scores)
+    arguments = {
+        "router": (rows, columns),
+        "experts": (x, params["up_embed"], params["down_embed"], weights, chosen),
+        "MLP": (x, params["gate_proj"], params["up_proj"], params["down_proj"]),
+    }
+    results = _exact_results(arguments, x, params, sizes)
+    parts = []
+    for name, run in _candidates(program, arguments, x, params, sizes, torch).items():
+        out = run["omnimoe"]()
+        turns = {library: lambda _, f=function: f() for library, function in run.items()}
+        parts.append(Part(name, interleave(turns, rounds=3, burst_seconds=0.1), results[name](out)))
+    decided = results["decided"]
+    load = np.bincount(chosen.ravel(), minlength=sizes.experts)
+    return Measurements(parts, int(decided.sum()), load)
+
+
+def _candidates(
+    program: Callable[..., Any],
+    arguments: Dict[str, tuple],
+    x: np.ndarray,
+    params: model.Parameters,
+    sizes: model.Sizes,
+    torch: Optional[Any],
+) -> Dict[str, Dict[str, Callable[[], Any]]]:
+    """For each part, what each library calls."""
+    arrays = tuple(params.values())
+    found: Dict[str, Dict[str, Callable[[], Any]]] = {
+        "router": {"omnimoe": lambda: omnimoe.route(*arguments["router"], sizes.top_k)},
+        "experts": {"omnimoe": lambda: omnimoe.experts(*arguments["experts"])},
+        "MLP": {"omnimoe": lambda: omnimoe.mlp(*arguments["MLP"])},
+        "layer": {"omnimoe": lambda: program(x, *arrays)},
+    }
+    _add_library(found, "NumPy", model.numpy_library(), arguments, x, params, sizes)
+    if torch is not None:
+        tensors = {name: tuple(map(torch.from_numpy, a)) for name, a in arguments.items()}
+        # torch indexes with int64.
+        tensors["experts"] = (*tensors["experts"][:-1], tensors["experts"][-1].long())
+        tables = {name: torch.from_numpy(array) for name, array in params.items()}
+        library = model.torch_library(torch)
+        _add_library(found, "torch", library, tensors, torch.from_numpy(x), tables, sizes)
+    return found
+
+
+def _add_library(
+    found: Dict[str, Dict[str, Callable[[], Any]]],
+    name: str,
+    library: model.Library,
+    arguments: Dict[str, tuple],
+    x: Any,
+    params: Dict[str, Any],
+    sizes: model.Sizes,
+) -> None:
+    found["router"][name] = lambda: library.route(*arguments["router"], sizes.top_k)
+    found["experts"][name] = lambda: library.experts(*arguments["experts"])
+    found["MLP"][name] = lambda: library.mlp(*arguments["MLP"])
+    found["layer"][name] = lambda: model.run_layer(library, x, params, sizes.top_k)
+
+
+def _exact_results(
+    arguments: Dict[str, tuple], x: np.ndarray, params: model.Parameters, sizes: model.Sizes
+) -> Dict[str, Any]:
+    """For each part a function from our result to its error; "decided" marks the
+    tokens whose experts float32 and float64 must agree on."""
+    exact = model.numpy_library(exact=True)
+
+    def widen(arrays: tuple) -> tuple:
+        return tuple(a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays)
+
+    expected_experts = baselines.route_exact(*arguments["router"], sizes.top_k)[1]
+    experts = exact.experts(*widen(arguments["experts"]))
+    mlp = exact.mlp(*widen(arguments["MLP"]))
+
+    wide_x = x.astype(np.float64)
+    wide = {name: array.astype(np.float64) for name, array in params.items()}
+    logits = model.router_logits(exact, wide_x, wide)
+    scores, chosen = exact.route(*logits, sizes.top_k + 1)
+    decided = scores[:, -2] - scores[:, -1] > UNDECIDED
+    scores, chosen = scores[:, :-1], chosen[:, :-1]
+    routed = exact.experts(
+        wide_x, wide["up_embed"], wide["down_embed"], exact.softmax(scores), chosen
+    )
+    layer = (routed + mlp)[decided]
+    return {
+        "router": lambda out: float((out[1] != expected_experts).mean()),
+        "experts": lambda out: baselines.relative_error(out, experts),
+        "MLP": lambda out: baselines.relative_error(out, mlp),
+        "layer": lambda out: baselines.relative_error(out[decided], layer),
+        "decided": decided,
+    }

@@ -1,0 +1,90 @@
+//===- Passes.td - Conversions out of the omnimoe dialect ---*- tablegen -*-===//
+
+#ifndef OMNIMOE_CONVERSION_PASSES
+#define OMNIMOE_CONVERSION_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def ConvertOmniMoEToVectorPass : Pass<"convert-omnimoe-to-vector"> {
+  let summary = "Lower bufferized omnimoe operations to loops and vectors";
+  let description = [{
+    The CPU lowering. Each operation on memrefs becomes sequential `scf` loops
+    with `vector` operations; parallelism stands around it already.
+
+    - `route`: the exact pruned search (docs/Rationale.md).
+    - `dispatch`: a counting sort.
+    - `grouped_matmul`, `combine` with schedule `token_centric` (or none): four
+      expert vectors at a time are streamed against the token in registers.
+    - the same given a dispatch, or with schedule `dense`: blocks of experts are
+      multiplied with blocks of tokens by `linalg.matmul` on scratch memory, from
+      which the chosen products are picked; `convert-linalg-to-vector` lowers
+      those products.
+
+    Before:
+    ```mlir
+    omnimoe.grouped_matmul ins(%x, %up, %e : memref<?x512xf32>, memref<4096x512xf32>, memref<?x16xi32>)
+                           outs(%s : memref<?x16xf32>)
+    ```
+    After:
+    ```mlir
+    scf.for %t = %c0 to %T step %c1 {
+      scf.for %q = %c0 to %c16 step %c4 {
+        ... vector.load, vector.fma, vector.reduction ...
+    ```
+  }];
+  let options = [Option<"vectorBits", "vector-bits", "int64_t", "512",
+                        "Width of the vector registers">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def ConvertLinalgToVectorPass : Pass<"convert-linalg-to-vector"> {
+  let summary = "Lower bufferized linalg operations to register-blocked vector loops";
+  let description = [{
+    What remains of `linalg` inside a tile becomes sequential loops over
+    vectors as wide as the target's registers, with masked tails:
+
+    - `linalg.matmul` whose right side and result are contiguous along the last
+      dimension: a register-blocked kernel of `rows x 2` accumulators, the left
+      side broadcast one scalar at a time, so that neither side is packed.
+    - `linalg.transpose` of two dimensions: square blocks in registers.
+    - element-wise operations, fills and reductions along the last dimension.
+
+    Anything else is left alone for `convert-linalg-to-loops`.
+
+    Before:
+    ```mlir
+    linalg.matmul ins(%w, %xt : memref<2048x512xf32>, memref<512x?xf32>) outs(%ht : memref<2048x?xf32>)
+    ```
+    After:
+    ```mlir
+    scf.for %m = %c0 to %c2048 step %c8 {
+      scf.for %n = %c0 to %N step %c32 {
+        %acc:16 = scf.for %k = %c0 to %c512 step %c1 iter_args(...) { ... vector.fma ... }
+    ```
+  }];
+  let options = [Option<"vectorBits", "vector-bits", "int64_t", "512",
+                        "Width of the vector registers">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
+def ConvertMathToPolynomialPass : Pass<"convert-math-to-polynomial"> {
+  let summary = "Expand exp, tanh, erf and others on f32 into polynomials";
+  let description = [{
+    Upstream's polynomial approximations, which are accurate to a few units in
+    the last place of f32. On vectors the alternative is a call of the scalar
+    library function for every lane.
+
+    Before:
+    ```mlir
+    %e = math.exp %x : vector<16xf32>
+    ```
+    After: a range reduction and a polynomial in `arith` and `vector` operations.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
+#endif // OMNIMOE_CONVERSION_PASSES

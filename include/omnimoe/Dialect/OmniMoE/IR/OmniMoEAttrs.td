@@ -1,0 +1,114 @@
+//===- OmniMoEAttrs.td - Attributes of the omnimoe dialect --*- tablegen -*-===//
+
+#ifndef OMNIMOE_DIALECT_OMNIMOE_IR_OMNIMOEATTRS
+#define OMNIMOE_DIALECT_OMNIMOE_IR_OMNIMOEATTRS
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "omnimoe/Dialect/OmniMoE/IR/OmniMoEDialect.td"
+
+def OmniMoE_ScheduleKind : I32EnumAttr<"ScheduleKind",
+    "how the (token, expert) pairs are computed", [
+      I32EnumAttrCase<"TokenCentric", 0, "token_centric">,
+      I32EnumAttrCase<"ExpertCentric", 1, "expert_centric">,
+      I32EnumAttrCase<"Dense", 2, "dense">,
+      I32EnumAttrCase<"Hybrid", 3, "hybrid">]> {
+  let cppNamespace = "::mlir::omnimoe";
+  let genSpecializedAttr = 0;
+}
+
+def OmniMoE_CombineKind : I32EnumAttr<"CombineKind",
+    "what a combine sums to", [
+      I32EnumAttrCase<"ToTokens", 0, "to_tokens">,
+      I32EnumAttrCase<"ToExperts", 1, "to_experts">]> {
+  let cppNamespace = "::mlir::omnimoe";
+  let genSpecializedAttr = 0;
+}
+
+def OmniMoE_CombineKindAttr :
+    EnumAttr<OmniMoE_Dialect, OmniMoE_CombineKind, "combine_kind"> {
+  let assemblyFormat = "$value";
+}
+
+def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
+  let mnemonic = "schedule";
+  let summary = "The way a group of pairs is computed";
+  let description = [{
+    Written by `omnimoe-select-schedule`, or by hand, and read by the passes
+    that tile and reorder. `group_size` is the number of neighbouring experts
+    that one dispatch group holds (expert_centric) or that one dense block
+    holds (dense); 0 means that the schedule has no groups. `token_tile` is the
+    largest number of tokens one parallel tile works on; 0 means one tile a
+    thread.
+
+    - `token_centric`: each token streams its own K up and down vectors.
+    - `expert_centric`: pairs are sorted by group; each group's vectors meet the
+      tokens that chose one of them as one dense matrix product.
+    - `dense`: every expert meets every token; products not chosen are dropped.
+    - `hybrid`: groups with several choices per token expert-centric, the
+      remaining pairs token-centric.
+
+    ```mlir
+    #omnimoe.schedule<expert_centric, group_size = 64, token_tile = 1024>
+    ```
+  }];
+  let parameters = (ins
+    EnumParameter<OmniMoE_ScheduleKind>:$kind,
+    DefaultValuedParameter<"int64_t", "0">:$groupSize,
+    DefaultValuedParameter<"int64_t", "0">:$tokenTile);
+  let assemblyFormat = [{
+    `<` $kind (`,` `group_size` `=` $groupSize^)?
+        (`,` `token_tile` `=` $tokenTile^)? `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def OmniMoE_TargetAttr : AttrDef<OmniMoE_Dialect, "Target"> {
+  let mnemonic = "target";
+  let summary = "The machine that code is generated for";
+  let description = [{
+    The one place that knows the hardware: the cost model and the tile chooser
+    read these numbers and nothing else. Hangs on the module as
+    `omnimoe.target`.
+
+    | parameter | meaning |
+    | --- | --- |
+    | `chip` | LLVM's CPU name, or `sm_90a` and the like |
+    | `features` | LLVM's feature string (`+avx512f`, `+ptx86`) |
+    | `units` | cores, or streaming multiprocessors |
+    | `vectorBits` | widest vector register of a core, in bits |
+    | `l1Bytes` | first-level cache or shared memory of one unit |
+    | `l2Bytes` | second-level cache of one core, or of the whole chip |
+    | `llcBytes` | last cache before memory |
+    | `matrixGflops` | multiply-add rate of one unit in dense products, GFLOP/s |
+    | `cacheGbps` | rate at which one unit reads scattered rows out of the last cache, GB/s |
+    | `memoryGbps` | the same out of memory, GB/s for the whole machine |
+
+    ```mlir
+    module attributes {omnimoe.target = #omnimoe.target<chip = "sapphirerapids",
+      features = "+avx512f", units = 2, vectorBits = 512, l1Bytes = 49152,
+      l2Bytes = 2097152, llcBytes = 272629760, matrixGflops = 120,
+      cacheGbps = 12, memoryGbps = 20>} {}
+    ```
+  }];
+  let parameters = (ins
+    StringRefParameter<"LLVM's name of the chip">:$chip,
+    StringRefParameter<"LLVM's feature string">:$features,
+    "int64_t":$units,
+    "int64_t":$vectorBits,
+    "int64_t":$l1Bytes,
+    "int64_t":$l2Bytes,
+    "int64_t":$llcBytes,
+    "int64_t":$matrixGflops,
+    "int64_t":$cacheGbps,
+    "int64_t":$memoryGbps);
+  let genVerifyDecl = 1;
+  let assemblyFormat = "`<` struct(params) `>`";
+  let extraClassDeclaration = [{
+    /// Name of the attribute on a module that holds the target.
+    static constexpr llvm::StringLiteral kModuleAttrName = "omnimoe.target";
+    bool isGPU() const { return getChip().starts_with("sm_"); }
+  }];
+}
+
+#endif // OMNIMOE_DIALECT_OMNIMOE_IR_OMNIMOEATTRS

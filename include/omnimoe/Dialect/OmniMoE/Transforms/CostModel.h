@@ -1,0 +1,45 @@
+//===- CostModel.h - Which schedule is fastest -------------------*- C++ -*-===//
+//
+// A pure function from shapes and target to estimated seconds. Choosing stands
+// apart from rewriting: passes only read the attribute that this leads to.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_COSTMODEL_H
+#define OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_COSTMODEL_H
+
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+
+namespace mlir::omnimoe {
+
+/// The static shapes of an expert block.
+struct ExpertBlockShape {
+  int64_t numExperts;   ///< N
+  int64_t width;        ///< r, vectors an expert has
+  int64_t hiddenSize;   ///< D
+  int64_t topK;         ///< K
+  int64_t elementBytes; ///< bytes of an element of the expert vectors
+  int64_t gridColumns;  ///< C if the ids come from a router, else 0
+};
+
+/// A schedule and the seconds it is estimated to take for some T.
+struct ScheduleEstimate {
+  ScheduleAttr schedule;
+  double seconds;
+};
+
+/// Estimates for `tokens` tokens of all schedules that `target` can run, in the
+/// order of `ScheduleKind`, each with the group size and tile that suit it.
+/// `units` is the number of cores to plan for.
+SmallVector<ScheduleEstimate> estimateSchedules(MLIRContext *context,
+                                                const ExpertBlockShape &shape,
+                                                int64_t tokens,
+                                                TargetAttr target,
+                                                int64_t units);
+
+/// The target of a module: its attribute, or the host.
+TargetAttr getTarget(ModuleOp module);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_COSTMODEL_H

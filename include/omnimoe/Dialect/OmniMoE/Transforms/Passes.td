@@ -1,0 +1,267 @@
+//===- Passes.td - Passes on the omnimoe dialect ------------*- tablegen -*-===//
+
+#ifndef OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PASSES
+#define OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
+  let summary = "Write the schedule of every expert block into the IR";
+  let description = [{
+    An *expert block* is a `combine to_tokens` with the element-wise operations
+    and the `grouped_matmul` that feed it. For each block the cost model
+    estimates the time of every schedule on the module's target
+    (`omnimoe.target`, or the host if it has none) and the cheapest is written
+    to both operations as `#omnimoe.schedule`. Where the best schedule depends
+    on the number of tokens, the block is cloned under an `scf.if` on it, one
+    version per range: nothing is compiled again for another T. Operations that
+    already carry a schedule are left alone.
+
+    The choice and the estimates behind it are recorded on the module as
+    `omnimoe.schedules`, one dictionary a version: the schedule, the range of T
+    it serves, and the estimated seconds of each schedule at the range's start
+    (at 1,024 tokens for an unbounded first range).
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : ...) -> tensor<?x16xf32>
+    %a = linalg.generic ... ins(%s, %g : ...)
+    %y = omnimoe.combine to_tokens ins(%a, %down, %e : ...) outs(%y0 : ...) -> tensor<?x512xf32>
+    ```
+    After:
+    ```mlir
+    %s = omnimoe.grouped_matmul ... {schedule = #omnimoe.schedule<token_centric, token_tile = 8>}
+    %a = linalg.generic ...
+    %y = omnimoe.combine to_tokens ... {schedule = #omnimoe.schedule<token_centric, token_tile = 8>}
+    ```
+  }];
+  let options = [
+    Option<"schedule", "schedule", "std::string", "\"auto\"",
+           "auto, token_centric, expert_centric, dense or hybrid">,
+    Option<"threads", "threads", "int64_t", "0",
+           "Parallel units to plan for; 0 means all of the target's">];
+  let statistics = [
+    Statistic<"numBlocks", "expert-blocks", "Expert blocks given a schedule">,
+    Statistic<"numVersions", "versions", "Versions that the blocks have">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def AccumulateInF32Pass : InterfacePass<"omnimoe-accumulate-in-f32",
+                                        "mlir::FunctionOpInterface"> {
+  let summary = "Give every combine an f32 destination";
+  let description = [{
+    A combine sums in f32 and rounds once. One with an f16 or bf16 destination
+    becomes a combine into an f32 tensor that starts as the extended
+    destination, followed by the one rounding. Later passes may then add to the
+    destination piece by piece.
+
+    Before:
+    ```mlir
+    %y = omnimoe.combine to_tokens ins(...) outs(%y0 : tensor<?x512xbf16>) -> tensor<?x512xbf16>
+    ```
+    After:
+    ```mlir
+    %f0 = linalg.generic ... ins(%y0 : tensor<?x512xbf16>) outs(...) { arith.extf } -> tensor<?x512xf32>
+    %f = omnimoe.combine to_tokens ins(...) outs(%f0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+    %y = linalg.generic ... ins(%f : tensor<?x512xf32>) outs(%y0 : ...) { arith.truncf } -> tensor<?x512xbf16>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def TilePass : InterfacePass<"omnimoe-tile", "mlir::FunctionOpInterface"> {
+  let summary = "Cut the program along its tokens into parallel tiles";
+  let description = [{
+    Walks the function from its results backwards. Each operation that no tile
+    holds yet and whose first loop is parallel becomes the root of an
+    `scf.forall` over tiles of tokens, and its producers are fused into the
+    tile as long as nothing else needs them whole (upstream's tile-and-fuse on
+    `TilingInterface`). So the values between operations, [T, K] or [T, I], only
+    ever exist for one tile. A sum to experts is cut along D instead, where
+    tiles never meet.
+
+    A tile holds at most as many tokens as the schedule's `token_tile` (of the
+    operations in it the smallest; `token-tile` where none says), and at
+    most `ceil(T / threads)`, so that few tokens still use every thread.
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : tensor<?x16xf32>)
+    %y = omnimoe.combine to_tokens ins(%s, %down, %e : ...) outs(%y0 : tensor<?x512xf32>)
+    ```
+    After:
+    ```mlir
+    %y = scf.forall (%t) = (0) to (%T) step (%tile) shared_outs(%yi = %y0) {
+      %s = omnimoe.grouped_matmul ins(%x_tile, %up, %e_tile : ...) outs(... : tensor<?x16xf32>)
+      %y_tile = omnimoe.combine to_tokens ins(%s, %down, %e_tile : ...)
+      scf.forall.in_parallel { tensor.parallel_insert_slice %y_tile into %yi[%t, 0] ... }
+    }
+    ```
+  }];
+  let options = [
+    Option<"tokenTile", "token-tile", "int64_t", "64",
+           "Tokens of a tile where no schedule says">,
+    Option<"threads", "threads", "int64_t", "0",
+           "Parallel units to plan for; 0 means all of the target's">];
+  let statistics = [Statistic<"numTiled", "tiled-roots", "Roots that were tiled">,
+                    Statistic<"numFused", "fused-producers", "Producers fused into a tile">];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def ExpertCentricReorderPass : InterfacePass<"omnimoe-expert-centric-reorder",
+                                             "mlir::FunctionOpInterface"> {
+  let summary = "Let expert-centric operations work group by group";
+  let description = [{
+    Gives every `grouped_matmul` and `combine` whose schedule is
+    `expert_centric` a dispatch of its experts: the scattered look-ups become
+    dense products of a group's vectors with the tokens that chose it
+    (expert-centric scheduling, arXiv 2602.05711 section 3.2). Operations on
+    the same experts with the same group size share one dispatch. Values stay
+    token-major, so nothing else changes.
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : ...)
+           {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    ```
+    After:
+    ```mlir
+    %o, %t, %b, %p = omnimoe.dispatch ins(%e : tensor<?x16xi32>) outs(...)
+                       num_experts = 4096 group_size = 64
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) dispatch(%o, %t, %b, %p : ...) outs(%s0 : ...)
+           {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    ```
+  }];
+  let statistics = [Statistic<"numDispatches", "dispatches", "Dispatches created">,
+                    Statistic<"numReordered", "reordered", "Operations given a dispatch">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def TransposeActivationsPass : InterfacePass<"omnimoe-transpose-activations",
+                                             "mlir::FunctionOpInterface"> {
+  let summary = "Put tokens along the vector lanes of dense products";
+  let description = [{
+    A product of activations and weights that both lie with the summed
+    dimension innermost, `x[T, D] * w[I, D]^T`, has no operand that can be
+    loaded as a vector along its result. This pass transposes the small side,
+    the tile of activations, instead of packing the large one: the product
+    becomes `w[I, D] * x^T[D, T]`, whose weights are read in place, one scalar at
+    a time, and whose lanes run along the tokens. Element-wise operations between
+    products then work on transposed values, and transposes that meet cancel.
+
+    Before:
+    ```mlir
+    %h = linalg.matmul indexing_maps = [(m,n,k)->(m,k), (m,n,k)->(n,k), (m,n,k)->(m,n)]
+           ins(%x, %w : tensor<?x512xf32>, tensor<2048x512xf32>) outs(%h0 : tensor<?x2048xf32>)
+    ```
+    After:
+    ```mlir
+    %xt = linalg.transpose ins(%x : tensor<?x512xf32>) outs(...) permutation = [1, 0]
+    %ht = linalg.matmul ins(%w, %xt : tensor<2048x512xf32>, tensor<512x?xf32>) outs(%h0t : tensor<2048x?xf32>)
+    %h = linalg.transpose ins(%ht : tensor<2048x?xf32>) outs(%h0) permutation = [1, 0]
+    ```
+  }];
+  let statistics = [Statistic<"numTransposes", "transposes", "Transposes that remain for the products">];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def ResultsToDestinationsPass : Pass<"omnimoe-results-to-destinations", "ModuleOp"> {
+  let summary = "Let the caller give the memory of the results";
+  let description = [{
+    Every result of a public function becomes a memref argument after the other
+    arguments, which the result is materialized in. With
+    `eliminate-empty-tensors` and one-shot bufferization behind it, the result
+    is then computed in the caller's memory without a copy.
+
+    Before:
+    ```mlir
+    func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> { ... return %y : tensor<?x8xf32> }
+    ```
+    After:
+    ```mlir
+    func.func @f(%x: tensor<?x8xf32>, %out: memref<?x8xf32>) {
+      ...
+      bufferization.materialize_in_destination %y in restrict writable %out
+      return
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect",
+                           "::mlir::memref::MemRefDialect"];
+}
+
+def PlanWorkspacePass : Pass<"omnimoe-plan-workspace", "ModuleOp"> {
+  let summary = "Replace the allocations of a program by one workspace argument";
+  let description = [{
+    Every `memref.alloc` of the public function that stands outside of loops is
+    given a place in one workspace, a `memref<?xi8>` argument at the end, at an
+    offset aligned to 64 bytes, and its `memref.dealloc` goes. A new function
+    `omnimoe_workspace_size` gives the bytes that T tokens need. The compiled
+    program then allocates nothing outside of its parallel tiles. Sizes may
+    depend on the arguments only through their number of tokens.
+
+    Before:
+    ```mlir
+    func.func @f(%x: memref<?x8xf32>) {
+      %T = memref.dim %x, %c0 : memref<?x8xf32>
+      %b = memref.alloc(%T) : memref<?x16xf32>
+    ```
+    After:
+    ```mlir
+    func.func @f(%x: memref<?x8xf32>, %workspace: memref<?xi8>) {
+      %T = memref.dim %x, %c0 : memref<?x8xf32>
+      %b = memref.view %workspace[%offset][%T] : memref<?xi8> to memref<?x16xf32>
+    func.func @omnimoe_workspace_size(%T: index) -> index
+    ```
+  }];
+  let statistics = [Statistic<"numPlanned", "planned", "Allocations moved to the workspace">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::func::FuncDialect"];
+}
+
+def EmitEntryPass : Pass<"omnimoe-emit-entry", "ModuleOp"> {
+  let summary = "Add the entry point that the runtime calls";
+  let description = [{
+    For the one public function, lowered to the LLVM dialect with its C
+    interface (`_mlir_ciface_f`), adds `omnimoe_entry(ptr)`, which takes an
+    array with one pointer to a memref descriptor for each argument. All
+    programs then have one signature, and a caller in C needs no knowledge of
+    the function's types.
+
+    Before:
+    ```mlir
+    llvm.func @_mlir_ciface_f(%x: !llvm.ptr, %out: !llvm.ptr)
+    ```
+    After:
+    ```mlir
+    llvm.func @omnimoe_entry(%arguments: !llvm.ptr) {
+      %x = llvm.load %arguments : !llvm.ptr -> !llvm.ptr
+      ...
+      llvm.call @_mlir_ciface_f(%x, %out) : (!llvm.ptr, !llvm.ptr) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+def VerifyStagePass : Pass<"omnimoe-verify-stage", "ModuleOp"> {
+  let summary = "Check that a stage of the pipeline left only what it may leave";
+  let description = [{
+    Each stage of the pipelines ends with this contract, so that a program the
+    compiler cannot lower fails at the stage that should have handled it, with
+    the operation and its location, rather than in a later pass.
+
+    | stage | what may not remain |
+    | --- | --- |
+    | `schedule` | a grouped_matmul, or combine to tokens, without a schedule |
+    | `tile` | a linalg or omnimoe operation outside of a parallel tile that has tokens to cut |
+    | `bufferize` | a tensor anywhere |
+    | `vector` | a linalg or omnimoe operation |
+    | `llvm` | an operation outside of the LLVM dialect |
+  }];
+  let options = [Option<"stage", "stage", "std::string", "\"\"", "The stage that just ran">];
+}
+
+#endif // OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PASSES

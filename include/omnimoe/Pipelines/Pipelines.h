@@ -1,0 +1,79 @@
+//===- Pipelines.h - The order of passes, in one place -----------*- C++ -*-===//
+//
+// omni-opt, the JIT and the ahead-of-time compiler run these very pipelines.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_PIPELINES_PIPELINES_H
+#define OMNIMOE_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+#include <functional>
+
+namespace mlir {
+class DialectRegistry;
+} // namespace mlir
+
+namespace mlir::omnimoe {
+
+/// Options of `omnimoe-to-llvm`.
+struct CPUPipelineOptions : PassPipelineOptions<CPUPipelineOptions> {
+  Option<std::string> schedule{
+      *this, "schedule",
+      llvm::cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
+      llvm::cl::init("auto")};
+  Option<int64_t> threads{
+      *this, "threads",
+      llvm::cl::desc("Threads to plan for; 0 means all of the target's; 1 "
+                     "gives sequential code"),
+      llvm::cl::init(0)};
+  Option<int64_t> tokenTile{
+      *this, "token-tile",
+      llvm::cl::desc("Tokens of a tile where no schedule says"),
+      llvm::cl::init(64)};
+  Option<int64_t> vectorBits{
+      *this, "vector-bits",
+      llvm::cl::desc("Width of the vector registers; 0 means the host's"),
+      llvm::cl::init(0)};
+};
+
+/// Options of `omnimoe-to-nvvm`.
+struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
+  Option<std::string> chip{*this, "chip", llvm::cl::desc("NVIDIA chip"),
+                           llvm::cl::init("sm_90a")};
+  Option<std::string> schedule{
+      *this, "schedule",
+      llvm::cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
+      llvm::cl::init("auto")};
+};
+
+/// A named part of a pipeline. The IR after each one can be looked at.
+struct Stage {
+  StringRef name;
+  std::function<void(OpPassManager &)> build;
+};
+
+/// The stages of `omnimoe-to-llvm`, in order: schedule, tile, reorder,
+/// bufferize, vector, llvm-dialect.
+SmallVector<Stage> getCPUStages(const CPUPipelineOptions &options);
+
+/// The stages of the target-independent front part of `omnimoe-to-nvvm`:
+/// schedule, reorder, bufferize.
+SmallVector<Stage> getGPUStages(const GPUPipelineOptions &options);
+
+void buildOmniMoEToLLVMPipeline(OpPassManager &pm,
+                                const CPUPipelineOptions &options);
+void buildOmniMoEToNVVMPipeline(OpPassManager &pm,
+                                const GPUPipelineOptions &options);
+
+/// Registers every dialect the pipelines need, with its interfaces and its
+/// translation to LLVM IR.
+void registerAllDialects(DialectRegistry &registry);
+
+/// Registers the passes of this project and the pipelines under their names.
+void registerPassesAndPipelines();
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_PIPELINES_PIPELINES_H

@@ -1,0 +1,48 @@
+//===- Compiler.h - From source text to a compiled program ------*- C++ -*-===//
+
+#ifndef OMNIMOE_TARGET_COMPILER_H
+#define OMNIMOE_TARGET_COMPILER_H
+
+#include "omnimoe/Target/ProgramFile.h"
+#include <functional>
+#include <vector>
+
+namespace mlir::omnimoe {
+
+/// Is told the text of the program after a stage.
+using StageObserver =
+    std::function<void(llvm::StringRef stage, llvm::StringRef text)>;
+/// Says whether the text after a stage is wanted.
+using StageFilter = std::function<bool(llvm::StringRef stage)>;
+
+/// The stages of a compilation, in order: "input", those of the CPU pipeline,
+/// "llvm" (optimized LLVM IR) and "asm".
+std::vector<std::string> getStageNames();
+
+/// The ending of a file that holds the text of a stage: ".mlir", ".ll", ".s".
+llvm::StringRef getStageExtension(llvm::StringRef stage);
+
+/// Compiles the one public function of the module in `source` for the host.
+/// On failure `message` holds the diagnostics and the path of a reproducer.
+OmniMoeStatus compileProgram(llvm::StringRef source,
+                             const CompileOptions &options,
+                             const StageFilter &wants,
+                             const StageObserver &observe,
+                             ProgramFile &program, std::string &message);
+
+/// The text after one stage; compiles no further than that.
+OmniMoeStatus getStageText(llvm::StringRef source,
+                           const CompileOptions &options, llvm::StringRef stage,
+                           std::string &text, std::string &message);
+
+/// The name of the one public function of the module in `source`.
+OmniMoeStatus getEntryName(llvm::StringRef source, std::string &name,
+                           std::string &message);
+
+/// Runs a textual pass pipeline over `source` and prints the result.
+OmniMoeStatus runPipeline(llvm::StringRef source, llvm::StringRef pipeline,
+                          std::string &result, std::string &message);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_TARGET_COMPILER_H

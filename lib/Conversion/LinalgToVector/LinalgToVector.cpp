@@ -1,0 +1,33 @@
+//===- LinalgToVector.cpp - The pass convert-linalg-to-vector -------------===//
+
+#include "Patterns.h"
+#include "omnimoe/Conversion/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_CONVERTLINALGTOVECTORPASS
+#include "omnimoe/Conversion/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+namespace {
+struct ConvertLinalgToVectorPass
+    : omnimoe::impl::ConvertLinalgToVectorPassBase<ConvertLinalgToVectorPass> {
+  using ConvertLinalgToVectorPassBase::ConvertLinalgToVectorPassBase;
+
+  void runOnOperation() override {
+    RewritePatternSet patterns(&getContext());
+    populateMatmulToVectorPatterns(patterns, vectorBits);
+    populateTransposeToVectorPatterns(patterns, vectorBits);
+    populateElementwiseToVectorPatterns(patterns, vectorBits);
+    walkAndApplyPatterns(getOperation(), std::move(patterns));
+  }
+};
+} // namespace

@@ -1,0 +1,36 @@
+//===- Patterns.h - From omnimoe ops to loops and vectors -------*- C++ -*-===//
+//
+// Each function adds the lowering of one operation on memrefs. The emitted code
+// is sequential: the loop over tiles of tokens that runs in parallel already
+// stands around the operation.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_PATTERNS_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_PATTERNS_H
+
+#include "mlir/IR/PatternMatch.h"
+
+namespace mlir::omnimoe {
+
+/// `omnimoe.route` to arith, memref, scf and vector.
+/// `vectorBits` is the width of a vector register.
+void populateRouteToVectorPatterns(RewritePatternSet &patterns,
+                                   int64_t vectorBits);
+
+/// `omnimoe.dispatch` to the same dialects without vector.
+void populateDispatchToVectorPatterns(RewritePatternSet &patterns);
+
+/// `grouped_matmul` and `combine` where each token streams its own vectors, and
+/// `combine to_experts`.
+void populateTokenCentricPatterns(RewritePatternSet &patterns,
+                                  int64_t vectorBits);
+
+/// `grouped_matmul` and `combine to_tokens` as matrix products of blocks: with
+/// a dispatch, or with the dense schedule.
+void populateBlockProductPatterns(RewritePatternSet &patterns,
+                                  int64_t vectorBits);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_PATTERNS_H

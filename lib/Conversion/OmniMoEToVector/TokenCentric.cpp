@@ -1,0 +1,217 @@
+//===- TokenCentric.cpp - Each token streams its own expert vectors -------===//
+//
+// The tables of expert vectors are the only large thing read, each row once,
+// and nothing is kept of them. Several rows are in flight at a time: a row is
+// too short for the hardware to get ahead in it, so the loads of its
+// neighbours hide the wait. The token itself stays in the first-level cache.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ExpertVectors.h"
+#include "Patterns.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Rows of expert vectors in flight.
+static constexpr int64_t kRows = 4;
+
+static bool isTokenCentric(std::optional<ScheduleAttr> schedule,
+                           bool dispatched) {
+  return !dispatched && (!schedule || !*schedule ||
+                         schedule->getKind() == ScheduleKind::TokenCentric);
+}
+
+/// Calls `body(column, count)` for the columns of a token, `kRows` at a time
+/// and then the rest; `count` is static.
+static void forEachColumns(KernelBuilder &k, int64_t columns,
+                           llvm::function_ref<void(Value, int64_t)> body) {
+  int64_t whole = columns / kRows * kRows;
+  if (whole)
+    k.loop(k.index(0), k.index(whole), kRows,
+           [&](Value column) { body(column, kRows); });
+  if (whole != columns)
+    body(k.index(whole), columns - whole);
+}
+
+namespace {
+struct GroupedMatmulTokenCentric : OpRewritePattern<GroupedMatmulOp> {
+  GroupedMatmulTokenCentric(MLIRContext *context, int64_t vectorBits)
+      : OpRewritePattern(context), lanes(vectorBits / 32) {}
+
+  LogicalResult matchAndRewrite(GroupedMatmulOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op->getNumResults() != 0 ||
+        !isTokenCentric(op.getSchedule(), op.isDispatched()))
+      return failure();
+    KernelBuilder k(op.getLoc(), rewriter);
+    int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
+    Value x = op.getX(), experts = op.getExperts();
+    Value weights = collapseExperts(k, op.getWeights());
+    Value products = collapsePairs(k, op.getProducts());
+    auto type = VectorType::get({lanes}, k.getF32Type());
+    Value zero = k.real(k.getF32Type(), 0.0), zeros = k.real(type, 0.0);
+
+    Value tokens = memref::DimOp::create(k, experts, 0);
+    k.loop(k.index(0), tokens, 1, [&](Value token) {
+      forEachColumns(k, op.getTopK() * width, [&](Value column, int64_t count) {
+        SmallVector<ExpertRow> rows;
+        for (int64_t i = 0; i < count; ++i)
+          rows.push_back(loadExpertRow(k, experts, token, k.add(column, i),
+                                       op.getNumExperts(), width));
+        SmallVector<Value> inits(count, zeros);
+        SmallVector<Value> sums = forEachVector(
+            k, hiddenSize, lanes, inits,
+            [&](Value d, Value mask, ValueRange carried) {
+              Value left = loadWide(k, type, x, {token, d}, mask);
+              SmallVector<Value> next;
+              for (auto [row, sum] : llvm::zip(rows, carried))
+                next.push_back(vector::FMAOp::create(
+                    k, left, loadWide(k, type, weights, {row.row, d}, mask),
+                    sum));
+              return next;
+            });
+        for (int64_t i = 0; i < count; ++i) {
+          // Lanes may be added in any order: a tree, not a chain.
+          Value sum = vector::ReductionOp::create(
+              k, vector::CombiningKind::ADD, sums[i],
+              arith::FastMathFlags::reassoc);
+          k.store(k.choose(rows[i].valid, sum, zero), products,
+                  {token, k.add(column, i)});
+        }
+      });
+    });
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+  int64_t lanes;
+};
+
+struct CombineToTokens : OpRewritePattern<CombineOp> {
+  CombineToTokens(MLIRContext *context, int64_t vectorBits)
+      : OpRewritePattern(context), lanes(vectorBits / 32) {}
+
+  LogicalResult matchAndRewrite(CombineOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op->getNumResults() != 0 || !op.isToTokens() ||
+        !getElementTypeOrSelf(op.getOut().getType()).isF32() ||
+        !isTokenCentric(op.getSchedule(), op.isDispatched()))
+      return failure();
+    KernelBuilder k(op.getLoc(), rewriter);
+    int64_t width = op.getExpertWidth();
+    Value experts = op.getExperts(), out = op.getOut();
+    Value vectors = collapseExperts(k, op.getVectors());
+    Value coefficients = collapsePairs(k, op.getCoefficients());
+    auto type = VectorType::get({lanes}, k.getF32Type());
+    Value zero = k.real(k.getF32Type(), 0.0);
+
+    Value tokens = memref::DimOp::create(k, experts, 0);
+    k.loop(k.index(0), tokens, 1, [&](Value token) {
+      forEachColumns(k, op.getTopK() * width, [&](Value column, int64_t count) {
+        SmallVector<Value> rows, factors;
+        for (int64_t i = 0; i < count; ++i) {
+          Value at = k.add(column, i);
+          ExpertRow row = loadExpertRow(k, experts, token, at,
+                                        op.getNumExperts(), width);
+          rows.push_back(row.row);
+          factors.push_back(k.broadcast(
+              type, k.choose(row.valid, k.load(coefficients, {token, at}),
+                             zero)));
+        }
+        forEachVector(k, op.getHiddenSize(), lanes, [&](Value d, Value mask) {
+          Value sum = loadWide(k, type, out, {token, d}, mask);
+          for (auto [row, factor] : llvm::zip(rows, factors))
+            sum = vector::FMAOp::create(
+                k, factor, loadWide(k, type, vectors, {row, d}, mask), sum);
+          if (mask)
+            vector::MaskedStoreOp::create(k, out, ValueRange{token, d}, mask,
+                                          sum);
+          else
+            k.storeVector(sum, out, {token, d});
+        });
+      });
+    });
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+  int64_t lanes;
+};
+
+/// Pairs in the order of a dispatch, or of the tokens without one; every pair
+/// adds its token's vector to a row of `out`, which this thread owns along D.
+struct CombineToExperts : OpRewritePattern<CombineOp> {
+  CombineToExperts(MLIRContext *context, int64_t vectorBits)
+      : OpRewritePattern(context), lanes(vectorBits / 32) {}
+
+  LogicalResult matchAndRewrite(CombineOp op,
+                                PatternRewriter &rewriter) const override {
+    if (op->getNumResults() != 0 || op.isToTokens() ||
+        !getElementTypeOrSelf(op.getOut().getType()).isF32())
+      return failure();
+    KernelBuilder k(op.getLoc(), rewriter);
+    int64_t width = op.getExpertWidth(), topK = op.getTopK();
+    Value experts = op.getExperts(), x = op.getVectors();
+    Value out = collapseExperts(k, op.getOut());
+    Value coefficients = collapsePairs(k, op.getCoefficients());
+    auto type = VectorType::get({lanes}, k.getF32Type());
+    Value columns = memref::DimOp::create(k, out, 1);
+
+    auto addPair = [&](Value token, Value choice) {
+      k.loop(k.index(0), k.index(width), 1, [&](Value part) {
+        Value column = k.add(k.mul(choice, width), part);
+        ExpertRow row = loadExpertRow(k, experts, token, column,
+                                      op.getNumExperts(), width);
+        k.when(row.valid, [&] {
+          Value factor =
+              k.broadcast(type, k.load(coefficients, {token, column}));
+          k.loop(k.index(0), columns, lanes, [&](Value d) {
+            Value mask = vector::CreateMaskOp::create(
+                k, VectorType::get({lanes}, k.getI1Type()),
+                ValueRange{k.sub(columns, d)});
+            Value sum = vector::FMAOp::create(
+                k, factor, loadWide(k, type, x, {token, d}, mask),
+                loadWide(k, type, out, {row.row, d}, mask));
+            vector::MaskedStoreOp::create(k, out, ValueRange{row.row, d}, mask,
+                                          sum);
+          });
+        });
+      });
+    };
+    if (op.isDispatched()) {
+      Value offsets = op.getDispatch()[0], starts = op.getDispatch()[2];
+      Value pairs = op.getDispatch()[3];
+      Value groups =
+          k.sub(memref::DimOp::create(k, offsets, 0).getResult(), 1);
+      Value slots = k.toIndex(k.load(offsets, {groups}));
+      Value end = k.toIndex(k.load(starts, {slots}));
+      k.loop(k.index(0), end, 1, [&](Value position) {
+        Value pair = k.toIndex(k.load(pairs, {position}));
+        addPair(arith::DivUIOp::create(k, pair, k.index(topK)),
+                arith::RemUIOp::create(k, pair, k.index(topK)));
+      });
+    } else {
+      Value tokens = memref::DimOp::create(k, experts, 0);
+      k.loop(k.index(0), tokens, 1, [&](Value token) {
+        k.loop(k.index(0), k.index(topK), 1,
+               [&](Value choice) { addPair(token, choice); });
+      });
+    }
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+  int64_t lanes;
+};
+} // namespace
+
+void mlir::omnimoe::populateTokenCentricPatterns(RewritePatternSet &patterns,
+                                                 int64_t vectorBits) {
+  patterns.add<GroupedMatmulTokenCentric, CombineToTokens, CombineToExperts>(
+      patterns.getContext(), vectorBits);
+}

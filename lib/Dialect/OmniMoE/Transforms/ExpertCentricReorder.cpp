@@ -1,0 +1,80 @@
+//===- ExpertCentricReorder.cpp - Work expert by expert -------------------===//
+
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/PatternMatch.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_EXPERTCENTRICREORDERPASS
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Creates the dispatch of `experts` right behind their definition.
+static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
+                                 int64_t numExperts, int64_t groupSize) {
+  rewriter.setInsertionPointAfterValue(experts);
+  Location loc = experts.getLoc();
+  auto type = cast<RankedTensorType>(experts.getType());
+  int64_t groups = llvm::divideCeil(numExperts, groupSize);
+
+  AffineExpr tokens = rewriter.getAffineSymbolExpr(0);
+  OpFoldResult numTokens = tensor::getMixedSize(rewriter, loc, experts, 0);
+  auto pairs = affine::makeComposedFoldedAffineApply(
+      rewriter, loc, tokens * type.getDimSize(1), {numTokens});
+  auto pairsPlusOne = affine::makeComposedFoldedAffineApply(
+      rewriter, loc, tokens * type.getDimSize(1) + 1, {numTokens});
+
+  SmallVector<Value> inits;
+  for (OpFoldResult size :
+       {OpFoldResult(rewriter.getIndexAttr(groups + 1)), pairs, pairsPlusOne,
+        pairs})
+    inits.push_back(tensor::EmptyOp::create(
+        rewriter, loc, ArrayRef<OpFoldResult>{size}, rewriter.getI32Type()));
+  return DispatchOp::create(rewriter, loc, ValueRange(inits).getTypes(),
+                            experts, inits[0], inits[1], inits[2], inits[3],
+                            numExperts, groupSize);
+}
+
+namespace {
+struct ExpertCentricReorderPass
+    : omnimoe::impl::ExpertCentricReorderPassBase<ExpertCentricReorderPass> {
+  using ExpertCentricReorderPassBase::ExpertCentricReorderPassBase;
+
+  void runOnOperation() override {
+    IRRewriter rewriter(&getContext());
+    using Key = std::tuple<Value, int64_t, int64_t>;
+    llvm::MapVector<Key, DispatchOp> dispatches;
+
+    auto reorder = [&](auto op) {
+      std::optional<ScheduleAttr> schedule = op.getSchedule();
+      if (!schedule || schedule->getKind() != ScheduleKind::ExpertCentric ||
+          op.isDispatched() || op->getNumResults() == 0)
+        return;
+      DispatchOp &dispatch = dispatches[{op.getExperts(), op.getNumExperts(),
+                                         schedule->getGroupSize()}];
+      if (!dispatch) {
+        dispatch = createDispatch(rewriter, op.getExperts(),
+                                  op.getNumExperts(), schedule->getGroupSize());
+        ++numDispatches;
+      }
+      rewriter.modifyOpInPlace(
+          op, [&] { op.getDispatchMutable().assign(dispatch.getResults()); });
+      ++numReordered;
+    };
+    getOperation().walk([&](Operation *op) {
+      if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
+        reorder(matmul);
+      else if (auto combine = dyn_cast<CombineOp>(op))
+        reorder(combine);
+    });
+  }
+};
+} // namespace

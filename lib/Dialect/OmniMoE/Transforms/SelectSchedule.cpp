@@ -1,0 +1,288 @@
+//===- SelectSchedule.cpp - Write schedules into the IR -------------------===//
+//
+// 1. Find the expert blocks: a combine to tokens and what feeds it, back to the
+//    grouped_matmul.
+// 2. Ask the cost model for the best schedule over the range of T and cut the
+//    range where the answer changes (`Version`).
+// 3. Write the schedule; with several versions, clone the block under scf.if.
+//
+//===----------------------------------------------------------------------===//
+
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/PatternMatch.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_SELECTSCHEDULEPASS
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Numbers of tokens the best schedule is looked for at: powers of two up to
+/// here. Beyond, the last answer holds.
+static constexpr int64_t kMaxProbedTokens = 1 << 17;
+/// Another version must win by this factor to be worth its code.
+static constexpr double kVersionGain = 1.1;
+/// T at which an unbounded range's estimates are reported.
+static constexpr int64_t kReportedTokens = 1024;
+
+namespace {
+/// A combine to tokens with what feeds it, producers first.
+struct ExpertBlock {
+  CombineOp combine;
+  GroupedMatmulOp matmul;
+  SmallVector<Operation *> ops;
+};
+
+/// One schedule and the tokens, [min, max), that it serves.
+struct Version {
+  int64_t minTokens;
+  int64_t maxTokens;
+  ScheduleAttr schedule;
+  SmallVector<ScheduleEstimate> estimates;
+};
+} // namespace
+
+/// Walks from the combine's coefficients back through element-wise operations
+/// to the one grouped_matmul on the same experts.
+static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
+  if (!combine.isToTokens() || combine.getSchedule() ||
+      combine->getNumResults() == 0)
+    return std::nullopt;
+  ExpertBlock block;
+  block.combine = combine;
+  llvm::SetVector<Operation *> feeding;
+  feeding.insert(combine);
+  auto add = [&](Value value) {
+    Operation *op = value.getDefiningOp();
+    if (!op || op->getBlock() != combine->getBlock())
+      return;
+    if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
+      if (matmul.getExperts() == combine.getExperts() && !block.matmul) {
+        block.matmul = matmul;
+        feeding.insert(op);
+      }
+      return;
+    }
+    auto generic = dyn_cast<linalg::GenericOp>(op);
+    if (generic && generic.getNumReductionLoops() == 0)
+      feeding.insert(op);
+  };
+  add(combine.getCoefficients());
+  for (unsigned i = 1; i < feeding.size(); ++i)
+    if (auto generic = dyn_cast<linalg::GenericOp>(feeding[i]))
+      for (Value input : generic.getInputs())
+        add(input);
+  if (!block.matmul || block.matmul.getSchedule())
+    return std::nullopt;
+  block.ops = feeding.takeVector();
+  llvm::sort(block.ops, [](Operation *a, Operation *b) {
+    return a->isBeforeInBlock(b);
+  });
+  return block;
+}
+
+static ExpertBlockShape getShape(const ExpertBlock &block) {
+  GroupedMatmulOp matmul = block.matmul;
+  int64_t columns = 0;
+  if (auto route = matmul.getExperts().getDefiningOp<RouteOp>())
+    if (route.getNumRows() * route.getNumCols() == matmul.getNumExperts())
+      columns = route.getNumCols();
+  unsigned bits = getElementTypeOrSelf(matmul.getWeights().getType())
+                      .getIntOrFloatBitWidth();
+  return {matmul.getNumExperts(), matmul.getExpertWidth(),
+          matmul.getHiddenSize(), matmul.getTopK(),
+          bits / 8,               columns};
+}
+
+namespace {
+struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedulePass> {
+  using SelectSchedulePassBase::SelectSchedulePassBase;
+
+  /// The estimate to use for `tokens`: the forced schedule or the cheapest.
+  const ScheduleEstimate *choose(ArrayRef<ScheduleEstimate> estimates) {
+    const ScheduleEstimate *best = nullptr;
+    for (const ScheduleEstimate &estimate : estimates) {
+      if (forced) {
+        if (estimate.schedule.getKind() == *forced)
+          return &estimate;
+      } else if (!best || estimate.seconds < best->seconds) {
+        best = &estimate;
+      }
+    }
+    return best;
+  }
+
+  /// Cuts the range of T where the best schedule changes by enough.
+  SmallVector<Version> getVersions(const ExpertBlock &block) {
+    ExpertBlockShape shape = getShape(block);
+    GroupedMatmulOp matmul = block.matmul;
+    int64_t staticTokens =
+        cast<ShapedType>(matmul.getExperts().getType()).getDimSize(0);
+    auto estimate = [&](int64_t tokens) {
+      return estimateSchedules(&getContext(), shape, tokens, target, units);
+    };
+    SmallVector<Version> versions;
+    if (!ShapedType::isDynamic(staticTokens)) {
+      auto estimates = estimate(staticTokens);
+      if (const ScheduleEstimate *best = choose(estimates))
+        versions.push_back(
+            {0, ShapedType::kDynamic, best->schedule, estimates});
+      return versions;
+    }
+    for (int64_t tokens = 1; tokens <= kMaxProbedTokens; tokens *= 2) {
+      auto estimates = estimate(tokens);
+      const ScheduleEstimate *best = choose(estimates);
+      if (!best)
+        return {};
+      if (versions.empty()) {
+        versions.push_back(
+            {0, ShapedType::kDynamic, best->schedule, estimates});
+        continue;
+      }
+      Version &last = versions.back();
+      if (best->schedule == last.schedule)
+        continue;
+      // What the last version would take here, with the tile it has.
+      const auto *same = llvm::find_if(estimates, [&](const auto &other) {
+        return other.schedule.getKind() == last.schedule.getKind();
+      });
+      if (same->schedule.getKind() == best->schedule.getKind() ||
+          same->seconds < kVersionGain * best->seconds)
+        continue;
+      last.maxTokens = tokens;
+      versions.push_back(
+          {tokens, ShapedType::kDynamic, best->schedule, estimates});
+    }
+    // The common case is reported at a common size.
+    if (versions.size() == 1)
+      versions.front().estimates = estimate(kReportedTokens);
+    for (Version &version : versions)
+      version.schedule = choose(version.estimates)->schedule;
+    return versions;
+  }
+
+  static void setSchedule(Operation *op, ScheduleAttr schedule) {
+    if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
+      matmul.setScheduleAttr(schedule);
+    else if (auto combine = dyn_cast<CombineOp>(op))
+      combine.setScheduleAttr(schedule);
+  }
+
+  /// Clones the block for each version under a chain of scf.if on T.
+  Value emitVersions(RewriterBase &rewriter, const ExpertBlock &block,
+                     Value tokens, ArrayRef<Version> versions) {
+    CombineOp combine = block.combine;
+    Location loc = combine.getLoc();
+    auto cloneBlock = [&](ScheduleAttr schedule) {
+      IRMapping mapping;
+      for (Operation *op : block.ops)
+        setSchedule(rewriter.clone(*op, mapping), schedule);
+      return mapping.lookup(combine->getResult(0));
+    };
+    if (versions.size() == 1)
+      return cloneBlock(versions.front().schedule);
+    Value limit = arith::ConstantIndexOp::create(rewriter, loc,
+                                                 versions.front().maxTokens);
+    Value isFirst = arith::CmpIOp::create(
+        rewriter, loc, arith::CmpIPredicate::slt, tokens, limit);
+    auto ifOp = scf::IfOp::create(rewriter, loc,
+                                  TypeRange{combine->getResult(0).getType()},
+                                  isFirst, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(rewriter);
+    rewriter.setInsertionPointToStart(ifOp.thenBlock());
+    scf::YieldOp::create(rewriter, loc, cloneBlock(versions.front().schedule));
+    rewriter.setInsertionPointToStart(ifOp.elseBlock());
+    scf::YieldOp::create(
+        rewriter, loc,
+        emitVersions(rewriter, block, tokens, versions.drop_front()));
+    return ifOp.getResult(0);
+  }
+
+  Attribute describe(const Version &version) {
+    Builder builder(&getContext());
+    NamedAttrList estimates;
+    for (const ScheduleEstimate &estimate : version.estimates)
+      estimates.append(stringifyScheduleKind(estimate.schedule.getKind()),
+                       builder.getF64FloatAttr(estimate.seconds));
+    return builder.getDictionaryAttr({
+        builder.getNamedAttr("schedule", builder.getStringAttr(
+                                             stringifyScheduleKind(
+                                                 version.schedule.getKind()))),
+        builder.getNamedAttr("min_tokens",
+                             builder.getI64IntegerAttr(version.minTokens)),
+        builder.getNamedAttr(
+            "max_tokens",
+            builder.getI64IntegerAttr(ShapedType::isDynamic(version.maxTokens)
+                                          ? -1
+                                          : version.maxTokens)),
+        builder.getNamedAttr("estimates",
+                             estimates.getDictionary(&getContext())),
+    });
+  }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (schedule != "auto") {
+      forced = symbolizeScheduleKind(schedule);
+      if (!forced) {
+        module.emitError("unknown schedule '")
+            << schedule << "', expected auto, token_centric, expert_centric, "
+            << "dense or hybrid";
+        return signalPassFailure();
+      }
+    }
+    target = getTarget(module);
+    units = threads > 0 ? threads : target.getUnits();
+
+    SmallVector<ExpertBlock> blocks;
+    module.walk([&](CombineOp combine) {
+      if (std::optional<ExpertBlock> block = matchBlock(combine))
+        blocks.push_back(*block);
+    });
+    SmallVector<Attribute> descriptions;
+    IRRewriter rewriter(&getContext());
+    for (ExpertBlock &block : blocks) {
+      SmallVector<Version> versions = getVersions(block);
+      if (versions.empty()) {
+        block.combine.emitOpError("schedule '")
+            << schedule << "' is not available on target '" << target.getChip()
+            << "'";
+        return signalPassFailure();
+      }
+      for (const Version &version : versions)
+        descriptions.push_back(describe(version));
+      ++numBlocks;
+      numVersions += versions.size();
+      if (versions.size() == 1) {
+        for (Operation *op : block.ops)
+          setSchedule(op, versions.front().schedule);
+        continue;
+      }
+      rewriter.setInsertionPoint(block.combine);
+      Value tokens = tensor::DimOp::create(rewriter, block.combine.getLoc(),
+                                           block.combine.getExperts(), 0);
+      rewriter.replaceOp(block.combine,
+                         emitVersions(rewriter, block, tokens, versions));
+      for (Operation *op : llvm::reverse(block.ops))
+        if (op != block.combine && isOpTriviallyDead(op))
+          rewriter.eraseOp(op);
+    }
+    if (!descriptions.empty())
+      module->setAttr("omnimoe.schedules",
+                      rewriter.getArrayAttr(descriptions));
+  }
+
+  TargetAttr target;
+  int64_t units = 1;
+  std::optional<ScheduleKind> forced;
+};
+} // namespace

@@ -1,0 +1,193 @@
+//===- Tile.cpp - Cut the program along its tokens ------------------------===//
+//
+// 1. Find the last operation of the function that is in no tile yet and has a
+//    parallel first loop: the root of the next tile.
+// 2. Collect the producers that only this tile needs (`TileGroup`).
+// 3. Choose the tile's size from the schedules of the operations in it.
+// 4. Let upstream's tile-and-fuse build the scf.forall; go on at 1.
+//
+//===----------------------------------------------------------------------===//
+
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_TILEPASS
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Columns of a tile of a sum to experts: whole cache lines for every type.
+static constexpr int64_t kColumnTileMultiple = 64;
+
+static bool isTileable(Operation *op) {
+  if (!isa<linalg::LinalgOp, RouteOp, GroupedMatmulOp, CombineOp>(op) ||
+      op->getNumResults() == 0 || op->getParentOfType<scf::ForallOp>() ||
+      op->getParentOfType<linalg::LinalgOp>())
+    return false;
+  auto loops = cast<TilingInterface>(op).getLoopIteratorTypes();
+  return !loops.empty() && loops.front() == utils::IteratorType::parallel;
+}
+
+static bool cutsColumns(Operation *op) {
+  auto combine = dyn_cast<CombineOp>(op);
+  return combine && !combine.isToTokens();
+}
+
+/// The last operation to be tiled. A fill is only a root if nothing that could
+/// take it in is left.
+static TilingInterface findRoot(Operation *function) {
+  Operation *root = nullptr, *fill = nullptr;
+  function->walk([&](Operation *op) {
+    if (isTileable(op))
+      (isa<linalg::FillOp>(op) ? fill : root) = op;
+  });
+  return dyn_cast_or_null<TilingInterface>(root ? root : fill);
+}
+
+/// The destination of `use` may be computed in the tile if that is cheap; a
+/// product keeps a tile of its own, whose size suits it.
+static bool mayFuseThrough(OpOperand &use, Operation *producer) {
+  auto dps = dyn_cast<DestinationStyleOpInterface>(use.getOwner());
+  if (!dps || !dps.isDpsInit(&use))
+    return true;
+  return isa<linalg::FillOp>(producer) ||
+         cast<linalg::LinalgOp>(producer).getNumReductionLoops() == 0;
+}
+
+/// The root and the producers that nothing outside of the tile needs.
+static llvm::SetVector<Operation *> collectTileGroup(Operation *root) {
+  llvm::SetVector<Operation *> group;
+  group.insert(root);
+  if (cutsColumns(root))
+    return group;
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (unsigned i = 0; i < group.size(); ++i) {
+      for (Value operand : group[i]->getOperands()) {
+        Operation *producer = operand.getDefiningOp();
+        if (!producer || group.contains(producer) || !isTileable(producer) ||
+            isa<RouteOp>(producer) || cutsColumns(producer) ||
+            producer->getBlock() != root->getBlock())
+          continue;
+        bool onlyHere = llvm::all_of(producer->getUses(), [&](OpOperand &use) {
+          return isa<tensor::DimOp>(use.getOwner()) ||
+                 (group.contains(use.getOwner()) &&
+                  (isa<CombineOp>(producer) || mayFuseThrough(use, producer)));
+        });
+        if (onlyHere)
+          changed |= group.insert(producer);
+      }
+    }
+  }
+  return group;
+}
+
+/// What was cloned into the tile is dead outside of it; consumers go first.
+static void eraseDead(RewriterBase &rewriter, SmallVector<Operation *> ops) {
+  while (true) {
+    auto dead = llvm::find_if(ops, [](Operation *op) {
+      return isOpTriviallyDead(op);
+    });
+    if (dead == ops.end())
+      return;
+    rewriter.eraseOp(*dead);
+    ops.erase(dead);
+  }
+}
+
+namespace {
+struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
+  using TilePassBase::TilePassBase;
+
+  /// The most tokens a tile may hold; 0 if one tile a thread is best.
+  int64_t getTokenTile(const llvm::SetVector<Operation *> &group) {
+    int64_t tile = tokenTile;
+    bool scheduled = false;
+    for (Operation *op : group) {
+      ScheduleAttr schedule = op->getAttrOfType<ScheduleAttr>("schedule");
+      if (!schedule)
+        continue;
+      tile = scheduled ? std::min(tile, schedule.getTokenTile())
+                       : schedule.getTokenTile();
+      scheduled = true;
+    }
+    return tile;
+  }
+
+  /// min(cap, ceil(length / threads)), at least 1, for the first loop.
+  OpFoldResult getTileSize(RewriterBase &rewriter, TilingInterface root,
+                           int64_t cap, int64_t multiple, int64_t units) {
+    SmallVector<Range> domain = root.getIterationDomain(rewriter);
+    AffineExpr length = rewriter.getAffineSymbolExpr(0);
+    SmallVector<AffineExpr> bounds = {
+        length.ceilDiv(units * multiple) * multiple};
+    if (cap > 0)
+      bounds.push_back(rewriter.getAffineConstantExpr(cap));
+    Location loc = root.getLoc();
+    OpFoldResult share = affine::makeComposedFoldedAffineMin(
+        rewriter, loc, AffineMap::get(0, 1, bounds, rewriter.getContext()),
+        {domain.front().size});
+    return affine::makeComposedFoldedAffineMax(
+        rewriter, loc,
+        AffineMap::get(0, 1,
+                       {rewriter.getAffineSymbolExpr(0),
+                        rewriter.getAffineConstantExpr(1)},
+                       rewriter.getContext()),
+        {share});
+  }
+
+  LogicalResult tileRoot(RewriterBase &rewriter, TilingInterface root,
+                         int64_t units) {
+    llvm::SetVector<Operation *> group = collectTileGroup(root);
+    rewriter.setInsertionPoint(root);
+    bool columns = cutsColumns(root);
+    OpFoldResult size =
+        getTileSize(rewriter, root, columns ? 0 : getTokenTile(group),
+                    columns ? kColumnTileMultiple : 1, units);
+
+    scf::SCFTilingOptions tiling;
+    tiling.setLoopType(scf::SCFTilingOptions::LoopType::ForallOp);
+    tiling.setTileSizes({size});
+    scf::SCFTileAndFuseOptions options;
+    options.setTilingOptions(tiling);
+    options.setFusionControlFn(
+        [&](tensor::ExtractSliceOp, OpResult producer, bool)
+            -> std::optional<scf::SCFTileAndFuseOptions::ControlFnResult> {
+          if (!group.contains(producer.getOwner()))
+            return std::nullopt;
+          return scf::SCFTileAndFuseOptions::ControlFnResult{};
+        });
+    FailureOr<scf::SCFTileAndFuseResult> tiled =
+        scf::tileConsumerAndFuseProducersUsingSCF(rewriter, root, options);
+    if (failed(tiled))
+      return root->emitOpError("could not be tiled along its tokens");
+    for (OpResult result : root->getResults())
+      if (Value replacement = tiled->replacements.lookup(result))
+        rewriter.replaceAllUsesWith(result, replacement);
+    ++numTiled;
+    numFused += tiled->fusedProducers.size();
+    eraseDead(rewriter, group.takeVector());
+    return success();
+  }
+
+  void runOnOperation() override {
+    auto module = getOperation()->getParentOfType<ModuleOp>();
+    int64_t units = threads > 0 ? threads : getTarget(module).getUnits();
+    IRRewriter rewriter(&getContext());
+    while (TilingInterface root = findRoot(getOperation()))
+      if (failed(tileRoot(rewriter, root, units)))
+        return signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,56 @@
+//===- Common.cpp - Stages that the pipelines share -----------------------===//
+
+#include "Common.h"
+
+#include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+void mlir::omnimoe::addCleanup(OpPassManager &pm) {
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+}
+
+void mlir::omnimoe::addContract(OpPassManager &pm, StringRef stage) {
+  VerifyStagePassOptions options;
+  options.stage = stage.str();
+  pm.addPass(createVerifyStagePass(options));
+}
+
+void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
+                                  int64_t threads) {
+  addCleanup(pm);
+  pm.addPass(createResultsToDestinationsPass());
+  pm.addNestedPass<func::FuncOp>(createAccumulateInF32Pass());
+  pm.addPass(createLinalgElementwiseOpFusionPass());
+  addCleanup(pm);
+  SelectSchedulePassOptions options;
+  options.schedule = schedule.str();
+  options.threads = threads;
+  pm.addPass(createSelectSchedulePass(options));
+  addContract(pm, "schedule");
+}
+
+void mlir::omnimoe::buildBufferize(OpPassManager &pm) {
+  pm.addPass(bufferization::createEmptyTensorEliminationPass());
+  bufferization::OneShotBufferizePassOptions options;
+  options.bufferizeFunctionBoundaries = true;
+  options.functionBoundaryTypeConversion =
+      bufferization::LayoutMapOption::IdentityLayoutMap;
+  pm.addPass(bufferization::createOneShotBufferizePass(options));
+  pm.addPass(bufferization::createDropEquivalentBufferResultsPass());
+  addCleanup(pm);
+  addContract(pm, "bufferize");
+  pm.addPass(createPlanWorkspacePass());
+  bufferization::buildBufferDeallocationPipeline(
+      pm, bufferization::BufferDeallocationPipelineOptions());
+  addCleanup(pm);
+}

@@ -1,0 +1,25 @@
+//===- Common.h - Stages that the pipelines share ----------------*- C++ -*-===//
+
+#ifndef OMNIMOE_LIB_PIPELINES_COMMON_H
+#define OMNIMOE_LIB_PIPELINES_COMMON_H
+
+#include "omnimoe/Pipelines/Pipelines.h"
+
+namespace mlir::omnimoe {
+
+/// Canonicalization and common subexpressions.
+void addCleanup(OpPassManager &pm);
+
+/// The check of what may remain after `stage`.
+void addContract(OpPassManager &pm, StringRef stage);
+
+/// Destinations, f32 sums, element-wise fusion, and the schedule of each block.
+void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads);
+
+/// Tensors to memrefs, in the caller's memory where that is possible, and the
+/// workspace for the rest.
+void buildBufferize(OpPassManager &pm);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_PIPELINES_COMMON_H

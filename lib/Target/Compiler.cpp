@@ -1,0 +1,398 @@
+//===- Compiler.cpp - From source text to a compiled program --------------===//
+
+#include "omnimoe/Target/Compiler.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Pipelines/Pipelines.h"
+#include "omnimoe/Target/EntryFunction.h"
+#include "omnimoe/Target/Host.h"
+#include "omnimoe/Target/ObjectEmission.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/raw_ostream.h"
+#include <mutex>
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+static constexpr StringLiteral kInputStage = "input";
+static constexpr StringLiteral kLLVMStage = "llvm";
+static constexpr StringLiteral kAsmStage = "asm";
+
+static void copyOptions(const CompileOptions &from, CPUPipelineOptions &to) {
+  to.schedule = from.schedule;
+  to.threads = from.threads;
+}
+
+std::vector<std::string> mlir::omnimoe::getStageNames() {
+  std::vector<std::string> names{kInputStage.str()};
+  CPUPipelineOptions options;
+  for (const Stage &stage : getCPUStages(options))
+    names.push_back(stage.name.str());
+  names.push_back(kLLVMStage.str());
+  names.push_back(kAsmStage.str());
+  return names;
+}
+
+StringRef mlir::omnimoe::getStageExtension(StringRef stage) {
+  return stage == kLLVMStage ? ".ll" : stage == kAsmStage ? ".s" : ".mlir";
+}
+
+//===----------------------------------------------------------------------===//
+// Session: a context, the module in it, and what was said about it
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class Session {
+public:
+  Session()
+      : context(getRegistry(), MLIRContext::Threading::DISABLED),
+        handler(&context, [this](Diagnostic &diagnostic) {
+          record(diagnostic);
+          return success();
+        }) {}
+
+  MLIRContext &getContext() { return context; }
+  ModuleOp getModule() { return *module; }
+  const std::string &getDiagnostics() const { return diagnostics; }
+
+  LogicalResult parse(StringRef source) {
+    // The parser wants a terminating null, which a StringRef need not have.
+    std::string text = source.str();
+    ParserConfig config(&context);
+    module = parseSourceString<ModuleOp>(text, config, "<input>");
+    return success(static_cast<bool>(module));
+  }
+
+private:
+  /// Interfaces and translations are registered once per process.
+  static const DialectRegistry &getRegistry() {
+    static const DialectRegistry registry = [] {
+      DialectRegistry registry;
+      registerAllDialects(registry);
+      return registry;
+    }();
+    return registry;
+  }
+
+  void record(Diagnostic &diagnostic) {
+    llvm::raw_string_ostream os(diagnostics);
+    auto print = [&](Diagnostic &part) {
+      static constexpr StringLiteral kinds[] = {"note", "warning", "error",
+                                                "remark"};
+      if (!isa<UnknownLoc>(part.getLocation()))
+        os << part.getLocation() << ": ";
+      os << kinds[static_cast<unsigned>(part.getSeverity())] << ": " << part
+         << "\n";
+    };
+    // Remarks of passes are for other listeners.
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Remark)
+      return;
+    print(diagnostic);
+    for (Diagnostic &note : diagnostic.getNotes())
+      print(note);
+  }
+
+  std::string diagnostics;
+  MLIRContext context;
+  ScopedDiagnosticHandler handler;
+  OwningOpRef<ModuleOp> module;
+};
+
+} // namespace
+
+/// The pipeline with its options, in pass pipeline syntax.
+static std::string getPipelineText(const CompileOptions &options) {
+  return "builtin.module(omnimoe-to-llvm{schedule=" + options.schedule +
+         " threads=" + std::to_string(options.threads) + "})";
+}
+
+/// Writes a file that `omni-opt --run-reproducer` repeats the failure with and
+/// returns a sentence that names it.
+static std::string writeReproducer(StringRef source,
+                                   const CompileOptions &options) {
+  std::string text;
+  Session session;
+  llvm::raw_string_ostream os(text);
+  if (succeeded(session.parse(source))) {
+    if (!session.getModule()->hasAttr(TargetAttr::kModuleAttrName))
+      session.getModule()->setAttr(TargetAttr::kModuleAttrName,
+                                   getHostTarget(&session.getContext()));
+    OpPrintingFlags flags;
+    flags.enableDebugInfo();
+    session.getModule()->print(os, flags);
+  } else {
+    os << source;
+  }
+  os << "\n{-#\n  external_resources: {\n    mlir_reproducer: {\n"
+     << "      pipeline: \"" << getPipelineText(options) << "\",\n"
+     << "      disable_threading: true,\n      verify_each: true\n"
+     << "    }\n  }\n#-}\n";
+  int fd = -1;
+  SmallString<128> path;
+  if (std::error_code error = llvm::sys::fs::createTemporaryFile(
+          "omnimoe-reproducer", "mlir", fd, path))
+    return "no reproducer: " + error.message();
+  llvm::raw_fd_ostream file(fd, /*shouldClose=*/true);
+  file << text;
+  file.close();
+  if (file.has_error()) {
+    file.clear_error();
+    return "no reproducer: it cannot be written to " + path.str().str();
+  }
+  return "reproducer: " + path.str().str() +
+         " (omni-opt --run-reproducer repeats the failure)";
+}
+
+//===----------------------------------------------------------------------===//
+// Compilation
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// One run from source to object. `lastStage` empty means to the end.
+class Compilation {
+public:
+  Compilation(StringRef source, const CompileOptions &options,
+              const StageFilter &wants, const StageObserver &observe,
+              StringRef lastStage)
+      : source(source), options(options), wants(wants), observe(observe),
+        lastStage(lastStage) {}
+
+  OmniMoeStatus run(ProgramFile &program, std::string &message);
+
+private:
+  OmniMoeStatus describe(ProgramFile &program, std::string &message);
+  OmniMoeStatus lower(ProgramFile &program, std::string &message);
+  OmniMoeStatus generateCode(ProgramFile &program, std::string &message);
+
+  /// Shows the module to the observer, if it wants to see it.
+  void show(StringRef stage) {
+    if (!wants || !wants(stage))
+      return;
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    session.getModule()->print(os);
+    os << "\n";
+    observe(stage, text);
+  }
+
+  /// For a failure that is the compiler's own, so that a reproducer helps.
+  OmniMoeStatus fail(StringRef stage, std::string &message) {
+    message = session.getDiagnostics();
+    if (message.empty())
+      message = "error: no diagnostic was given\n";
+    message = "stage '" + stage.str() + "' failed: " + message +
+              writeReproducer(source, options);
+    return OMNIMOE_COMPILE_ERROR;
+  }
+
+  StringRef source;
+  const CompileOptions &options;
+  const StageFilter &wants;
+  const StageObserver &observe;
+  StringRef lastStage;
+  Session session;
+};
+
+} // namespace
+
+/// Parses, checks the module's form and reads what a caller must know of it.
+OmniMoeStatus Compilation::describe(ProgramFile &program,
+                                    std::string &message) {
+  auto refuse = [&] {
+    message = session.getDiagnostics();
+    return OMNIMOE_COMPILE_ERROR;
+  };
+  if (failed(session.parse(source))) {
+    if (session.getDiagnostics().empty()) {
+      message = "error: the source is not an MLIR module";
+      return OMNIMOE_COMPILE_ERROR;
+    }
+    return refuse();
+  }
+  ModuleOp module = session.getModule();
+  FailureOr<func::FuncOp> entry = getEntryFunction(module);
+  if (failed(entry))
+    return refuse();
+  FailureOr<runtime::Signature> signature = getSignature(*entry);
+  if (failed(signature))
+    return refuse();
+
+  auto target =
+      module->getAttrOfType<TargetAttr>(TargetAttr::kModuleAttrName);
+  if (!target) {
+    target = getHostTarget(&session.getContext());
+    module->setAttr(TargetAttr::kModuleAttrName, target);
+  }
+  if (target.isGPU()) {
+    message = "omnimoe.target: expected a CPU, got chip \"" +
+              target.getChip().str() + "\"";
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  program.entry = entry->getName().str();
+  program.chip = getHostInfo().chip;
+  program.signature = std::move(*signature);
+  program.options = options;
+  program.source = source.str();
+  return OMNIMOE_OK;
+}
+
+OmniMoeStatus Compilation::lower(ProgramFile &program, std::string &message) {
+  CPUPipelineOptions pipelineOptions;
+  copyOptions(options, pipelineOptions);
+  for (const Stage &stage : getCPUStages(pipelineOptions)) {
+    PassManager pm(&session.getContext(), ModuleOp::getOperationName());
+    stage.build(pm);
+    if (failed(pm.run(session.getModule())))
+      return fail(stage.name, message);
+    // Later stages may drop the attribute.
+    if (program.schedules.empty())
+      program.schedules = getSchedules(session.getModule());
+    show(stage.name);
+    if (stage.name == lastStage)
+      break;
+  }
+  return OMNIMOE_OK;
+}
+
+/// Gives the functions of the program names that no other program has.
+static void renameEntryPoints(llvm::Module &module, StringRef prefix) {
+  for (auto [from, to] : {std::pair("omnimoe_entry", "_invoke"),
+                          std::pair("omnimoe_workspace_size",
+                                    "_workspace_size")})
+    if (llvm::Function *function = module.getFunction(from))
+      function->setName(prefix + to);
+}
+
+OmniMoeStatus Compilation::generateCode(ProgramFile &program,
+                                        std::string &message) {
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> code =
+      translateForHost(session.getModule(), llvmContext);
+  if (!code)
+    return fail(kLLVMStage, message);
+  if (!options.symbolPrefix.empty())
+    renameEntryPoints(*code, options.symbolPrefix);
+  if (wants && wants(kLLVMStage))
+    observe(kLLVMStage, printLLVMIR(*code));
+  if (lastStage == kLLVMStage)
+    return OMNIMOE_OK;
+  if (wants && wants(kAsmStage)) {
+    std::string text;
+    if (failed(emitMachineCode(*code, MachineCode::Assembly, text, message)))
+      return OMNIMOE_INTERNAL_ERROR;
+    observe(kAsmStage, text);
+  }
+  if (lastStage == kAsmStage)
+    return OMNIMOE_OK;
+  if (failed(emitMachineCode(*code, MachineCode::Object, program.object,
+                             message)))
+    return OMNIMOE_INTERNAL_ERROR;
+  return OMNIMOE_OK;
+}
+
+OmniMoeStatus Compilation::run(ProgramFile &program, std::string &message) {
+  if (OmniMoeStatus status = describe(program, message))
+    return status;
+  show(kInputStage);
+  if (lastStage == kInputStage)
+    return OMNIMOE_OK;
+  if (OmniMoeStatus status = lower(program, message))
+    return status;
+  bool stopsInMLIR =
+      !lastStage.empty() && lastStage != kLLVMStage && lastStage != kAsmStage;
+  return stopsInMLIR ? OMNIMOE_OK : generateCode(program, message);
+}
+
+OmniMoeStatus mlir::omnimoe::compileProgram(StringRef source,
+                                            const CompileOptions &options,
+                                            const StageFilter &wants,
+                                            const StageObserver &observe,
+                                            ProgramFile &program,
+                                            std::string &message) {
+  program = ProgramFile();
+  program.key = getProgramKey(source, options);
+  return Compilation(source, options, wants, observe, /*lastStage=*/"")
+      .run(program, message);
+}
+
+OmniMoeStatus mlir::omnimoe::getStageText(StringRef source,
+                                          const CompileOptions &options,
+                                          StringRef stage, std::string &text,
+                                          std::string &message) {
+  std::vector<std::string> names = getStageNames();
+  if (!llvm::is_contained(names, stage)) {
+    message = "stage: expected one of " + llvm::join(names, ", ") + "; got \"" +
+              stage.str() + "\"";
+    return OMNIMOE_INVALID_ARGUMENT;
+  }
+  StageFilter wants = [&](StringRef name) { return name == stage; };
+  StageObserver observe = [&](StringRef, StringRef shown) {
+    text = shown.str();
+  };
+  ProgramFile program;
+  return Compilation(source, options, wants, observe, stage)
+      .run(program, message);
+}
+
+OmniMoeStatus mlir::omnimoe::getEntryName(StringRef source, std::string &name,
+                                          std::string &message) {
+  Session session;
+  FailureOr<func::FuncOp> entry = failure();
+  if (succeeded(session.parse(source)))
+    entry = getEntryFunction(session.getModule());
+  if (failed(entry)) {
+    message = session.getDiagnostics();
+    return OMNIMOE_COMPILE_ERROR;
+  }
+  name = entry->getName().str();
+  return OMNIMOE_OK;
+}
+
+//===----------------------------------------------------------------------===//
+// Named pipelines
+//===----------------------------------------------------------------------===//
+
+OmniMoeStatus mlir::omnimoe::runPipeline(StringRef source, StringRef pipeline,
+                                         std::string &result,
+                                         std::string &message) {
+  static std::once_flag registered;
+  std::call_once(registered, [] { registerPassesAndPipelines(); });
+
+  Session session;
+  if (failed(session.parse(source))) {
+    message = session.getDiagnostics();
+    return OMNIMOE_COMPILE_ERROR;
+  }
+  PassManager pm(&session.getContext(), ModuleOp::getOperationName());
+  llvm::raw_string_ostream os(message);
+  // Both "a,b" and the form with its anchor, "builtin.module(a,b)".
+  LogicalResult parsed = failure();
+  if (pipeline.trim().starts_with("builtin.module(") &&
+      pipeline.trim().ends_with(")"))
+    parsed = parsePassPipeline(
+        pipeline.trim().drop_front(strlen("builtin.module(")).drop_back(), pm,
+        os);
+  else
+    parsed = parsePassPipeline(pipeline, pm, os);
+  if (failed(parsed)) {
+    message = "pipeline: " + message;
+    return OMNIMOE_INVALID_ARGUMENT;
+  }
+  message.clear();
+  if (failed(pm.run(session.getModule()))) {
+    message = session.getDiagnostics();
+    return OMNIMOE_COMPILE_ERROR;
+  }
+  llvm::raw_string_ostream text(result);
+  session.getModule()->print(text);
+  text << "\n";
+  return OMNIMOE_OK;
+}

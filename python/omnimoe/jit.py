@@ -1,0 +1,289 @@
+"""`omnimoe.jit` and `omnimoe.compile`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from pathlib import Path
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from . import _cache, _settings
+from ._arrays import DTYPES, MLIR_TYPES, Argument, Shape, describe
+from ._checks import device
+from ._names import SCHEDULES, check_name
+from ._trace import Traced, trace
+from .errors import ArgumentError, FileError
+from .executable import Executable, compile_text
+from .targets import Target
+
+#: Values that are part of a program and not arguments of it.
+_STATIC = (int, float, str, bool, type(None))
+
+#: Stands for T while a function is traced from types alone; no real size.
+_SOME_TOKENS = 7919
+
+
+class TensorSpec(NamedTuple):
+    """The type of an argument without an array: `TensorSpec("float32",
+    (None, 512))`. None as the leading size stands for T."""
+
+    dtype: str
+    shape: Shape
+
+
+class _Layout(NamedTuple):
+    """How the parameters of a call split into arrays and static values.
+
+    `parts` has one entry per parameter: its name, and None for an array, the
+    keys of a mapping of arrays, or ("static", value).
+    """
+
+    parts: Tuple[Tuple[str, Any], ...]
+
+
+class JitFunction:
+    """A function under `omnimoe.jit`.
+
+    Parameters may be arrays, mappings from names to arrays, or Python numbers,
+    strings, booleans and None, which become part of the program.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *, schedule: str = "auto", deterministic: bool = False
+    ) -> None:
+        if not callable(function):
+            raise ArgumentError(f"function: expected a callable, got {type(function).__name__}")
+        check_name("schedule", schedule, SCHEDULES)
+        self.function = function
+        self.schedule = schedule
+        self.deterministic = bool(deterministic)
+        self._signature = inspect.signature(function)
+        for name, parameter in self._signature.parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise ArgumentError(
+                    f"{name}: a jitted function has a fixed list of parameters, got {parameter}"
+                )
+        self._names = tuple(self._signature.parameters)
+        self._specialiser = _cache.specialiser(self._build)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != len(self._names):
+            args = self._bind(args, kwargs)
+        if any(type(arg) is Traced for arg in args):  # called by another one
+            return self.function(*args)
+        arrays, layout = self._split(args)
+        return self._specialiser(arrays, (layout, _settings.planned_threads))
+
+    @property
+    def executables(self) -> List[Executable]:
+        """The programs compiled so far, one per types and static shapes."""
+        return self._specialiser.executables()
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tuple[Any, ...]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.__name__}: {error}") from None
+        bound.apply_defaults()
+        return tuple(bound.arguments[name] for name in self._names)
+
+    def _split(self, args: Sequence[Any]) -> Tuple[Tuple[Any, ...], _Layout]:
+        arrays: List[Any] = []
+        parts: List[Tuple[str, Any]] = []
+        for name, arg in zip(self._names, args):
+            if isinstance(arg, _STATIC):
+                # 1, 1.0 and True are equal keys, but not the same program.
+                parts.append((name, ("static", type(arg), arg)))
+            elif type(arg) is dict or isinstance(arg, Mapping):
+                parts.append((name, tuple(arg)))
+                arrays.extend(arg.values())
+            else:
+                parts.append((name, None))
+                arrays.append(arg)
+        return tuple(arrays), _Layout(tuple(parts))
+
+    def _build(self, arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Executable, int]:
+        layout: _Layout = options[0]
+        arguments = [
+            describe(label, array) for label, array in zip(_labels(layout), arrays)
+        ]
+        device(arguments)
+        return _cache.program(
+            functools.partial(self._call_split, layout),
+            _entry_name(self),
+            arguments,
+            self.schedule,
+            self.deterministic,
+        )
+
+    def _call_split(self, layout: _Layout, *values: Traced) -> Any:
+        """Calls the function with the arrays put back in their places."""
+        remaining = iter(values)
+        args: List[Any] = []
+        for _, part in layout.parts:
+            if part is None:
+                args.append(next(remaining))
+            elif part[:1] == ("static",):
+                args.append(part[2])
+            else:
+                args.append({key: next(remaining) for key in part})
+        return self.function(*args)
+
+    def program_text(self, args: Sequence[Any]) -> Tuple[str, str, bool, List[str]]:
+        """MLIR text, schedule, determinism, and names of the arguments, for
+        arguments like `args` (arrays or TensorSpecs)."""
+        arrays, layout = self._split(self._bind(args, {}))
+        labels = _labels(layout)
+        arguments = [_described(label, array) for label, array in zip(labels, arrays)]
+        traced = trace(functools.partial(self._call_split, layout), _entry_name(self), arguments)
+        schedule = self.schedule if self.schedule != "auto" else traced.schedule
+        return traced.text, schedule, self.deterministic or traced.deterministic, labels
+
+
+def _labels(layout: _Layout) -> List[str]:
+    labels: List[str] = []
+    for name, part in layout.parts:
+        if part is None:
+            labels.append(name)
+        elif part[:1] != ("static",):
+            labels.extend(f"{name}.{key}" for key in part)
+    return labels
+
+
+def _entry_name(function: JitFunction) -> str:
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() and name.isascii() else "main"
+
+
+def _described(label: str, array: Any) -> Argument:
+    if not isinstance(array, TensorSpec):
+        return describe(label, array)
+    dtype = DTYPES.get(array.dtype, array.dtype)
+    if dtype not in MLIR_TYPES:
+        raise ArgumentError(
+            f"{label}: expected element type {', '.join(MLIR_TYPES)}, got {array.dtype!r}"
+        )
+    sizes = tuple(_SOME_TOKENS if size is None else int(size) for size in array.shape)
+    if any(size is None for size in array.shape[1:]):
+        raise ArgumentError(f"{label}: only the leading size can be None, got {array.shape}")
+    return Argument(label, dtype, sizes, "cpu")
+
+
+def jit(
+    function: Optional[Callable[..., Any]] = None,
+    *,
+    schedule: str = "auto",
+    deterministic: bool = False,
+) -> Any:
+    """Turns a Python function into one compiled program per types and shapes.
+
+    The function may use `omnimoe.route`, `experts`, `mlp`, `layer`, `+ - * /`,
+    `omnimoe.exp`, `tanh`, `sigmoid`, `maximum`, `silu`, `gelu`, ... (or NumPy's
+    functions of the same names). It is traced once per element types and static
+    shapes; the number of tokens T is not static. Which leading sizes are T
+    follows from the use; if no operation says so, that of the first argument
+    and of what it is combined with.
+
+    Args:
+      function: the function; without it, `jit` returns a decorator.
+      schedule, deterministic: as of `omnimoe.experts`, for the whole program.
+
+    Returns:
+      A JitFunction: call it like the function.
+
+    Example:
+      >>> @omnimoe.jit
+      ... def moe(x, rows, cols, up, down):
+      ...     scores, ids = omnimoe.route(rows, cols, top_k=8)
+      ...     return x + omnimoe.experts(x, up, down, omnimoe.sigmoid(scores), ids)
+    """
+    if function is None:
+        return functools.partial(jit, schedule=schedule, deterministic=deterministic)
+    return JitFunction(function, schedule=schedule, deterministic=deterministic)
+
+
+def compile(
+    ir_or_function: Any,
+    *,
+    target: Union[str, Target] = "auto",
+    schedule: str = "auto",
+    deterministic: bool = False,
+    dump: Union[str, "os.PathLike[str]", None] = None,
+    args: Optional[Sequence[Any]] = None,
+) -> Executable:
+    """Compiles MLIR text, a file of it, or a function.
+
+    Args:
+      ir_or_function: MLIR text with one public function; the path of a file
+        with it; or a function (jitted or not), with `args`.
+      target: "auto" (`OMNIMOE_TARGET`, else "cpu"), a name of `targets()`, or a
+        Target.
+      schedule: auto, token_centric, expert_centric, dense, hybrid.
+      deterministic: bitwise equal results from run to run.
+      dump: folder that receives the IR of every stage, or `"<stage,...>:<dir>"`
+        for some stages; default: what `OMNIMOE_DUMP` says.
+      args: for a function: its arguments, as arrays or `TensorSpec`s. Not
+        needed if the function was called with one set of types only.
+
+    Returns:
+      An Executable, with arguments in the order of the function.
+
+    Raises:
+      CompileError: the IR does not parse, verify or lower.
+      FileError: the file cannot be read.
+      ArgumentError, ShapeError, DeviceError: an argument is not possible.
+    """
+    check_name("schedule", schedule, SCHEDULES)
+    names: List[str] = []
+    if callable(ir_or_function):
+        function = (
+            ir_or_function if isinstance(ir_or_function, JitFunction) else jit(ir_or_function)
+        )
+        text, own_schedule, own_deterministic, names = _text_of(function, args)
+        schedule = schedule if schedule != "auto" else own_schedule
+        deterministic = deterministic or own_deterministic
+    else:
+        text = _read(ir_or_function)
+    if dump is not None:
+        wanted: Optional[Tuple[str, str]] = _settings.parse_dump(os.fspath(dump), "dump")
+    else:
+        wanted = _settings.environment_dump()
+    return compile_text(
+        text,
+        target=target,
+        schedule=schedule,
+        deterministic=deterministic,
+        dump=wanted,
+        names=names,
+    )
+
+
+def _text_of(
+    function: JitFunction, args: Optional[Sequence[Any]]
+) -> Tuple[str, str, bool, List[str]]:
+    if args is not None:
+        return function.program_text(args)
+    known = function.executables
+    if len(known) != 1:
+        raise ArgumentError(
+            f"args: expected the arguments of {function.__name__}, as arrays or TensorSpecs, since "
+            f"it was called with {len(known)} sets of types so far; got None"
+        )
+    names = [tensor.name for tensor in known[0].inputs]
+    return known[0].ir("input"), function.schedule, function.deterministic, names
+
+
+def _read(ir: Union[str, "os.PathLike[str]"]) -> str:
+    """MLIR text, or the content of the file that `ir` names."""
+    if isinstance(ir, str) and ("\n" in ir or "func.func" in ir or not ir.strip()):
+        return ir
+    if not isinstance(ir, (str, os.PathLike)):
+        raise ArgumentError(
+            f"ir_or_function: expected MLIR text, a path or a function, got {type(ir).__name__}"
+        )
+    try:
+        return Path(ir).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"ir_or_function: cannot read {os.fspath(ir)!r}: {error}") from None

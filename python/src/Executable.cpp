@@ -1,0 +1,279 @@
+//===- Executable.cpp - A compiled program as a Python object -------------===//
+
+#include "Executable.h"
+#include "Errors.h"
+
+#include <cstring>
+
+namespace py = pybind11;
+using namespace omnimoe::python;
+
+//===----------------------------------------------------------------------===//
+// Making
+//===----------------------------------------------------------------------===//
+
+static const char *orNull(const std::string &text) {
+  return text.empty() ? nullptr : text.c_str();
+}
+
+Executable::Executable(const std::string &ir, const std::string &target,
+                       const std::string &schedule, int threads,
+                       bool deterministic, const std::string &cacheDir,
+                       const std::string &dumpDir, const std::string &dump) {
+  OmniMoeOptions options;
+  omnimoe_default_options(&options);
+  options.target = orNull(target);
+  options.schedule = orNull(schedule);
+  options.threads = threads;
+  options.deterministic = deterministic;
+  options.cache_dir = orNull(cacheDir);
+  options.dump_dir = orNull(dumpDir);
+  options.dump = orNull(dump);
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_compile(ir.data(), ir.size(), &options, &handle);
+  }
+  check(status);
+  readSignature();
+}
+
+Executable::Executable(const std::string &path) {
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_executable_load(path.c_str(), &handle);
+  }
+  check(status);
+  readSignature();
+}
+
+Executable::~Executable() { omnimoe_executable_destroy(handle); }
+
+static int32_t typeFromText(const std::string &text) {
+  static const char *const names[] = {"f32", "f16", "bf16", "i32"};
+  for (int32_t type = 0; type < 4; ++type)
+    if (text == names[type])
+      return type;
+  raise("OmniMoEError", "the program has an argument of unknown type " + text);
+}
+
+static std::vector<TensorSpec> specsFrom(const py::object &list,
+                                         const char *what) {
+  std::vector<TensorSpec> specs;
+  for (py::handle item : list) {
+    TensorSpec spec;
+    spec.name = std::string(what) + " #" + std::to_string(specs.size());
+    auto entry = py::reinterpret_borrow<py::dict>(item);
+    if (entry.contains("name"))
+      if (auto name = py::cast<std::string>(entry["name"]); !name.empty())
+        spec.name = name;
+    spec.type = typeFromText(py::cast<std::string>(entry["type"]));
+    for (py::handle size : entry["shape"])
+      spec.shape.push_back(py::cast<int64_t>(size));
+    if (spec.shape.size() > size_t(View::kMaxRank))
+      raise("OmniMoEError", spec.name + " of the program has rank " +
+                                std::to_string(spec.shape.size()) +
+                                "; at most " + std::to_string(View::kMaxRank) +
+                                " is possible");
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+void Executable::readSignature() {
+  py::object parsed = py::module_::import("json").attr("loads")(info());
+  inputs = specsFrom(parsed["inputs"], "argument");
+  outputs = specsFrom(parsed["outputs"], "result");
+}
+
+void Executable::setNames(const std::vector<std::string> &names) {
+  for (size_t i = 0; i < names.size() && i < inputs.size(); ++i)
+    inputs[i].name = names[i];
+}
+
+//===----------------------------------------------------------------------===//
+// Asking
+//===----------------------------------------------------------------------===//
+
+py::str Executable::ir(const std::string &stage) const {
+  OmniMoeString text{nullptr, 0};
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_executable_ir(handle, stage.c_str(), &text);
+  }
+  check(status);
+  return takeString(text);
+}
+
+py::str Executable::info() const {
+  OmniMoeString text{nullptr, 0};
+  check(omnimoe_executable_info(handle, &text));
+  return takeString(text);
+}
+
+int64_t Executable::workspaceSize(int64_t tokens) const {
+  int64_t bytes = 0;
+  check(omnimoe_executable_workspace_size(handle, tokens, &bytes));
+  return bytes;
+}
+
+void Executable::save(const std::string &path) const {
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_executable_save(handle, path.c_str());
+  }
+  check(status);
+}
+
+//===----------------------------------------------------------------------===//
+// Checking arguments
+//===----------------------------------------------------------------------===//
+
+std::string TensorSpec::text() const {
+  return std::string(typeName(type)) + " " +
+         shapeText(shape.data(), int32_t(shape.size()));
+}
+
+[[noreturn]] static void refuse(py::handle object, const TensorSpec &spec,
+                                const View &view) {
+  raise("ShapeError", spec.name + ": expected " + spec.text() + ", got " +
+                          (view.type < 0 ? typeName(object)
+                                         : std::string(typeName(view.type))) +
+                          " " + shapeText(view.shape, view.rank));
+}
+
+void Executable::readArgument(py::handle object, const TensorSpec &spec,
+                              View &view, int64_t &tokens,
+                              std::string &tokensFrom) {
+  if (!readArray(object, view))
+    raise("ArgumentError",
+          spec.name + ": expected an array (NumPy, torch, or DLPack), got " +
+              Py_TYPE(object.ptr())->tp_name);
+  if (!view.onCPU())
+    raise("DeviceError", spec.name + ": expected an array on cpu, got one on " +
+                             deviceName(view));
+  if (view.type != spec.type || size_t(view.rank) != spec.shape.size())
+    refuse(object, spec, view);
+  for (int32_t i = 0; i < view.rank; ++i) {
+    if (spec.shape[i] >= 0) {
+      if (view.shape[i] != spec.shape[i])
+        refuse(object, spec, view);
+    } else if (tokens < 0) {
+      tokens = view.shape[i];
+      tokensFrom = spec.name;
+    } else if (view.shape[i] != tokens) {
+      raise("ShapeError", spec.name + ": expected T = " +
+                              std::to_string(tokens) + " tokens as in " +
+                              tokensFrom + ", got " +
+                              std::to_string(view.shape[i]));
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Running
+//===----------------------------------------------------------------------===//
+
+void Executable::invokeTensors(const std::vector<OmniMoeTensor> &tensors,
+                               void *workspace, int64_t workspaceBytes) {
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_executable_invoke(handle, tensors.data(), tensors.size(),
+                                       workspace, workspaceBytes, nullptr);
+  }
+  check(status);
+}
+
+py::object Executable::run(View *views, size_t count, int64_t tokens,
+                           py::handle like) {
+  std::vector<OmniMoeTensor> tensors;
+  tensors.reserve(count + outputs.size());
+  for (size_t i = 0; i < count; ++i)
+    tensors.push_back(views[i].tensor());
+
+  Kind kind = count ? views[0].kind : Kind::NumPy;
+  std::vector<View> made(outputs.size());
+  py::tuple results(outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const TensorSpec &spec = outputs[i];
+    int64_t shape[View::kMaxRank];
+    auto rank = int32_t(spec.shape.size());
+    for (int32_t j = 0; j < rank; ++j)
+      shape[j] = spec.shape[j] < 0 ? tokens : spec.shape[j];
+    results[i] = makeArray(kind, spec.type, shape, rank, made[i]);
+    tensors.push_back(made[i].tensor());
+  }
+  invokeTensors(tensors, nullptr, 0);
+
+  if (kind == Kind::Other)
+    for (size_t i = 0; i < outputs.size(); ++i)
+      results[i] = toKindOf(like, results[i]);
+  if (outputs.size() == 1)
+    return results[0];
+  return std::move(results);
+}
+
+py::object Executable::call(const py::args &arrays) {
+  if (arrays.size() != inputs.size())
+    raise("ArgumentError", "expected " + std::to_string(inputs.size()) +
+                               " arrays, got " + std::to_string(arrays.size()));
+  std::vector<View> views(inputs.size());
+  int64_t tokens = -1;
+  std::string tokensFrom;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    readArgument(arrays[i], inputs[i], views[i], tokens, tokensFrom);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    makeContiguous(arrays[i], views[i]);
+  return run(views.data(), views.size(), tokens < 0 ? 0 : tokens,
+             views.empty() ? py::handle(Py_None) : arrays[0]);
+}
+
+void Executable::invoke(const py::args &arrays, py::handle workspace) {
+  size_t expected = inputs.size() + outputs.size();
+  if (arrays.size() != expected)
+    raise("ArgumentError",
+          "expected " + std::to_string(inputs.size()) + " inputs and " +
+              std::to_string(outputs.size()) + " outputs, got " +
+              std::to_string(arrays.size()) + " arrays");
+  std::vector<View> views(expected);
+  int64_t tokens = -1;
+  std::string tokensFrom;
+  for (size_t i = 0; i < expected; ++i) {
+    bool isInput = i < inputs.size();
+    const TensorSpec &spec = isInput ? inputs[i] : outputs[i - inputs.size()];
+    readArgument(arrays[i], spec, views[i], tokens, tokensFrom);
+    if (!views[i].contiguous) {
+      if (!isInput)
+        raise("ShapeError", spec.name + ": expected a row-major contiguous "
+                                        "array to write to");
+      makeContiguous(arrays[i], views[i]);
+    }
+    if (!isInput && views[i].kind == Kind::NumPy &&
+        !py::cast<bool>(arrays[i].attr("flags").attr("writeable")))
+      raise("ArgumentError", spec.name + ": expected an array that can be "
+                                         "written to");
+  }
+  std::vector<OmniMoeTensor> tensors;
+  for (const View &view : views)
+    tensors.push_back(view.tensor());
+
+  if (workspace.is_none())
+    return invokeTensors(tensors, nullptr, 0);
+  auto buffer = py::reinterpret_borrow<py::buffer>(workspace);
+  if (!PyObject_CheckBuffer(workspace.ptr()))
+    raise("ArgumentError", std::string("workspace: expected a writable buffer, "
+                                       "got ") +
+                               Py_TYPE(workspace.ptr())->tp_name);
+  py::buffer_info memory = buffer.request(/*writable=*/true);
+  int64_t bytes = memory.size * memory.itemsize;
+  int64_t needed = workspaceSize(tokens < 0 ? 0 : tokens);
+  if (bytes < needed)
+    raise("ArgumentError", "workspace: expected at least " +
+                               std::to_string(needed) + " bytes, got " +
+                               std::to_string(bytes));
+  invokeTensors(tensors, memory.ptr, bytes);
+}

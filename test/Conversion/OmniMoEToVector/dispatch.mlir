@@ -1,0 +1,63 @@
+// RUN: omni-opt %s --convert-omnimoe-to-vector | FileCheck %s
+// RUN: omni-opt %s --convert-omnimoe-to-vector | mlir-opt --convert-scf-to-cf \
+// RUN:   --expand-strided-metadata --lower-affine --convert-arith-to-llvm --finalize-memref-to-llvm \
+// RUN:   --convert-func-to-llvm --convert-cf-to-llvm --reconcile-unrealized-casts \
+// RUN:   | mlir-translate --mlir-to-llvmir | FileCheck %s --check-prefix=LLVM
+
+// Scratch holds two counters for each of the 64 groups, whatever T is.
+
+// CHECK-LABEL: func.func @groups(
+// CHECK-SAME:    %[[IDS:[a-z0-9]+]]: memref<?x16xi32>, %[[OFFSETS:[a-z0-9]+]]: memref<65xi32>,
+// CHECK-SAME:    %[[TOKENS:[a-z0-9]+]]: memref<?xi32>, %[[STARTS:[a-z0-9]+]]: memref<?xi32>,
+// CHECK-SAME:    %[[PAIRS:[a-z0-9]+]]: memref<?xi32>)
+// CHECK:         %[[SP:.*]] = llvm.intr.stacksave
+// CHECK:         memref.alloca() {alignment = 64 : i64} : memref<512xi8>
+//   Count.
+// CHECK:         %[[T:.*]] = memref.dim %[[IDS]]
+// CHECK:         scf.for %[[TOKEN:.*]] = %{{.*}} to %[[T]]
+// CHECK:           scf.for %[[CHOICE:.*]] =
+// CHECK:             %[[ID:.*]] = memref.load %[[IDS]][%[[TOKEN]], %[[CHOICE]]]
+// CHECK:             %[[EXPERT:.*]] = arith.index_castui %[[ID]]
+// CHECK:             %[[KNOWN:.*]] = arith.cmpi ult, %[[EXPERT]], %c4096
+// CHECK:             scf.if %[[KNOWN]]
+// CHECK:               arith.divui %[[EXPERT]], %c64
+// CHECK:               memref.store {{.*}}, %[[OFFSETS]]
+//   Scan, and the end of the last slot.
+// CHECK:         %[[TOTALS:.*]]:2 = scf.for
+// CHECK:         memref.store %[[TOTALS]]#1, %[[STARTS]]
+//   Place.
+// CHECK:         scf.for
+// CHECK:           scf.for
+// CHECK:             scf.if
+// CHECK:               memref.store {{.*}}, %[[PAIRS]]
+// CHECK:               scf.if
+// CHECK:                 memref.store {{.*}}, %[[OFFSETS]]
+// CHECK:                 memref.store {{.*}}, %[[TOKENS]]
+// CHECK:                 memref.store {{.*}}, %[[STARTS]]
+// CHECK:         llvm.intr.stackrestore %[[SP]]
+// CHECK-NOT:     omnimoe.dispatch
+
+// LLVM-LABEL: define void @groups(
+func.func @groups(%ids: memref<?x16xi32>, %offsets: memref<65xi32>,
+                  %tokens: memref<?xi32>, %starts: memref<?xi32>,
+                  %pairs: memref<?xi32>) {
+  omnimoe.dispatch ins(%ids : memref<?x16xi32>)
+    outs(%offsets, %tokens, %starts, %pairs : memref<65xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 4096 group_size = 64
+  return
+}
+
+// The counters of many groups lie on the heap.
+
+// CHECK-LABEL: func.func @experts(
+// CHECK:         %[[SCRATCH:.*]] = memref.alloc() {alignment = 64 : i64} : memref<524288xi8>
+// CHECK:         memref.dealloc %[[SCRATCH]]
+// LLVM-LABEL: define void @experts(
+func.func @experts(%ids: memref<?x2xi32>, %offsets: memref<65537xi32>,
+                   %tokens: memref<?xi32>, %starts: memref<?xi32>,
+                   %pairs: memref<?xi32>) {
+  omnimoe.dispatch ins(%ids : memref<?x2xi32>)
+    outs(%offsets, %tokens, %starts, %pairs : memref<65537xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 65536
+  return
+}
