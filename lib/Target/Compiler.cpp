@@ -56,7 +56,10 @@ public:
         handler(&context, [this](Diagnostic &diagnostic) {
           record(diagnostic);
           return success();
-        }) {}
+        }) {
+    // The op's name and place are enough; a printed body hides the message.
+    context.printOpOnDiagnostic(false);
+  }
 
   MLIRContext &getContext() { return context; }
   ModuleOp getModule() { return *module; }
@@ -86,8 +89,9 @@ private:
     auto print = [&](Diagnostic &part) {
       static constexpr StringLiteral kinds[] = {"note", "warning", "error",
                                                 "remark"};
-      if (!isa<UnknownLoc>(part.getLocation()))
-        os << part.getLocation() << ": ";
+      if (auto place = part.getLocation()->findInstanceOf<FileLineColLoc>())
+        os << place.getFilename().getValue() << ":" << place.getLine() << ":"
+           << place.getColumn() << ": ";
       os << kinds[static_cast<unsigned>(part.getSeverity())] << ": " << part
          << "\n";
     };

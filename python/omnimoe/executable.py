@@ -28,10 +28,10 @@ class TensorType:
 
 @dataclass(frozen=True)
 class ScheduleChoice:
-    """The schedule of the calls with `min_tokens` <= T <= `max_tokens`.
+    """The schedule of the calls with `min_tokens` <= T < `max_tokens`.
 
-    `max_tokens` is None where there is no limit. `estimates` are what the cost
-    model expected of each schedule.
+    `max_tokens` is None where there is no limit. `estimates` are the seconds
+    that the cost model expects of each schedule.
     """
 
     schedule: str
@@ -111,15 +111,15 @@ class Executable(_core.Executable):
 
     @property
     def estimates(self) -> Dict[str, Any]:
-        """What the cost model expected of each schedule, for the last (largest)
-        range of T; `schedules` has them for every range."""
+        """Seconds that the cost model expects of each schedule, in the last
+        (largest) range of T; `schedules` has them for every range."""
         choices = self.schedules
         return dict(choices[-1].estimates) if choices else {}
 
     def schedule_for(self, tokens: int) -> str:
         """The schedule that a call on `tokens` tokens takes, "" if none."""
         for choice in self.schedules:
-            if choice.max_tokens is None or tokens <= choice.max_tokens:
+            if choice.max_tokens is None or tokens < choice.max_tokens:
                 return choice.schedule
         return ""
 
@@ -185,7 +185,7 @@ def _types(entries: List[Dict[str, Any]], what: str) -> Tuple[TensorType, ...]:
 
 
 def _limit(value: Optional[int]) -> Optional[int]:
-    return None if value is None or value < 0 or value >= 2**62 else int(value)
+    return None if value is None or value < 0 else int(value)
 
 
 def compile_text(

@@ -10,7 +10,6 @@
 #include "omnimoe/Config.h"
 #include "omnimoe/Target/CHeader.h"
 #include "omnimoe/Target/Compiler.h"
-#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -18,87 +17,134 @@
 
 using namespace mlir::omnimoe;
 using llvm::StringRef;
-namespace cl = llvm::cl;
 
-static cl::OptionCategory category("omni-compile options");
+static constexpr StringRef kHelp = R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni} [options]
 
-static cl::opt<std::string> input(cl::Positional, cl::desc("FILE"),
-                                  cl::init("-"), cl::cat(category));
-static cl::opt<std::string> output("o", cl::desc("File to write"),
-                                   cl::value_desc("OUT.{o,s,ll,omni}"),
-                                   cl::Required, cl::cat(category));
-static cl::opt<std::string> target("target", cl::desc("cpu (this machine)"),
-                                   cl::init("cpu"), cl::cat(category));
-static cl::opt<std::string>
-    schedule("schedule",
-             cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
-             cl::init("auto"), cl::cat(category));
-static cl::opt<int64_t>
-    threads("threads", cl::desc("Threads to plan for; 0: all of the target's"),
-            cl::init(0), cl::cat(category));
-static cl::opt<std::string>
-    header("header", cl::desc("C header to write beside an object file"),
-           cl::value_desc("file"), cl::cat(category));
-static cl::opt<std::string>
-    prefix("prefix",
-           cl::desc("What the object's functions begin with; by default the "
-                    "name of the entry function"),
-           cl::cat(category));
+Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
+
+  -o OUT             object file, assembly, LLVM IR or program file, by its ending
+  --target=cpu       what to compile for: cpu (this machine)
+  --schedule=NAME    auto, token_centric, expert_centric, dense or hybrid
+  --threads=N        threads to plan for; 0: all of the target's
+  --header=FILE      also write a C header of the object
+  --prefix=NAME      what the object's functions begin with; by default the name
+                     of the entry function
+  --version, --help
+)";
+
+// LLVM's own command-line library is not used: linked against the shared LLVM
+// its options are those of all of LLVM, and names as plain as these collide.
+namespace {
+struct Arguments {
+  std::string input, output, header, target = "cpu";
+  CompileOptions options;
+};
+} // namespace
 
 static int fail(const llvm::Twine &message) {
   llvm::errs() << "omni-compile: " << message << "\n";
   return 1;
 }
 
-static int write(StringRef path, StringRef bytes) {
-  std::string message;
-  if (path == "-") {
-    llvm::outs() << bytes;
-    return 0;
+/// Takes "--name=value", "--name value" or, for -o, "-o value" off the front.
+static bool takeOption(llvm::ArrayRef<const char *> &rest, StringRef name,
+                       std::string &value) {
+  StringRef argument = rest.front();
+  if (argument == name && rest.size() > 1) {
+    value = rest[1];
+    rest = rest.drop_front(2);
+    return true;
   }
-  return writeFileAtomically(path, bytes, message) ? 0 : fail(message);
+  if (!argument.consume_front(name) || !argument.consume_front("="))
+    return false;
+  value = argument.str();
+  rest = rest.drop_front();
+  return true;
 }
 
-/// Objects of several programs can be linked together, so each has names of its
-/// own. The name of the entry is known only after parsing, hence two steps.
-static OmniMoeStatus findPrefix(StringRef source, CompileOptions &options,
-                                std::string &message) {
-  options.symbolPrefix = prefix;
-  if (!options.symbolPrefix.empty())
-    return OMNIMOE_OK;
-  return getEntryName(source, options.symbolPrefix, message);
+static int readArguments(llvm::ArrayRef<const char *> rest,
+                         Arguments &arguments) {
+  CompileOptions &options = arguments.options;
+  while (!rest.empty()) {
+    std::string threads;
+    if (takeOption(rest, "-o", arguments.output) ||
+        takeOption(rest, "--target", arguments.target) ||
+        takeOption(rest, "--schedule", options.schedule) ||
+        takeOption(rest, "--header", arguments.header) ||
+        takeOption(rest, "--prefix", options.symbolPrefix))
+      continue;
+    if (takeOption(rest, "--threads", threads)) {
+      if (StringRef(threads).getAsInteger(10, options.threads) ||
+          options.threads < 0)
+        return fail("--threads: expected 0 or more, got " + threads);
+      continue;
+    }
+    StringRef argument = rest.front();
+    if (argument.starts_with("-") && argument != "-")
+      return fail("unknown option or missing value: " + argument +
+                  " (--help lists the options)");
+    if (!arguments.input.empty())
+      return fail("expected one FILE, got " + arguments.input + " and " +
+                  argument);
+    arguments.input = argument.str();
+    rest = rest.drop_front();
+  }
+  if (arguments.input.empty() || arguments.output.empty())
+    return fail("expected FILE and -o OUT (--help shows the usage)");
+  return 0;
+}
+
+static int checkArguments(const Arguments &arguments, StringRef extension) {
+  if (arguments.target != "cpu")
+    return fail("--target: expected cpu, got " + arguments.target);
+  if (extension != ".o" && extension != ".s" && extension != ".ll" &&
+      extension != ".omni")
+    return fail("-o: expected a file ending in .o, .s, .ll or .omni, got " +
+                arguments.output);
+  if (!arguments.header.empty() && extension != ".o" && extension != ".s")
+    return fail("--header: goes with an object file or assembly only");
+  return 0;
+}
+
+static int write(StringRef path, StringRef bytes) {
+  std::string message;
+  return writeFileAtomically(path, bytes, message) ? 0 : fail(message);
 }
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
-  cl::HideUnrelatedOptions(category);
-  cl::SetVersionPrinter([](llvm::raw_ostream &os) {
-    os << "omni-compile " << OMNIMOE_VERSION << " (LLVM "
-       << OMNIMOE_LLVM_VERSION << ")\n";
-  });
-  cl::ParseCommandLineOptions(argc, argv, "omnimoe ahead-of-time compiler\n");
+  for (const char *argument : llvm::ArrayRef(argv, argc)) {
+    if (StringRef(argument) == "--help" || StringRef(argument) == "-h") {
+      llvm::outs() << kHelp;
+      return 0;
+    }
+    if (StringRef(argument) == "--version") {
+      llvm::outs() << "omni-compile " << OMNIMOE_VERSION << " (LLVM "
+                   << OMNIMOE_LLVM_VERSION << ")\n";
+      return 0;
+    }
+  }
+  Arguments arguments;
+  if (int status =
+          readArguments(llvm::ArrayRef<const char *>(argv + 1, argc - 1), arguments))
+    return status;
+  StringRef extension = llvm::sys::path::extension(arguments.output);
+  if (int status = checkArguments(arguments, extension))
+    return status;
 
-  if (target != "cpu")
-    return fail("--target: expected cpu, got " + target);
-  StringRef extension = llvm::sys::path::extension(output);
-  if (extension != ".o" && extension != ".s" && extension != ".ll" &&
-      extension != ".omni")
-    return fail("-o: expected a file ending in .o, .s, .ll or .omni, got " +
-                output);
-  if (!header.empty() && extension != ".o" && extension != ".s")
-    return fail("--header: goes with an object file or assembly only");
-
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(input);
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(arguments.input);
   if (!buffer)
-    return fail(input + ": " + buffer.getError().message());
+    return fail(arguments.input + ": " + buffer.getError().message());
   StringRef source = (*buffer)->getBuffer();
 
-  CompileOptions options;
-  options.schedule = schedule;
-  options.threads = threads;
+  // Objects of several programs can be linked together, so each has names of
+  // its own; a program file is for the JIT, which wants the common ones.
+  CompileOptions &options = arguments.options;
   std::string message, text;
-  bool isProgram = extension == ".omni";
-  if (!isProgram && findPrefix(source, options, message))
+  if (extension == ".omni")
+    options.symbolPrefix.clear();
+  else if (options.symbolPrefix.empty() &&
+           getEntryName(source, options.symbolPrefix, message))
     return fail(message);
 
   ProgramFile program;
@@ -109,10 +155,11 @@ int main(int argc, char **argv) {
           message))
     return fail(message);
 
-  if (!header.empty())
-    if (int status = write(header, writeCHeader(program, options.symbolPrefix)))
+  if (!arguments.header.empty())
+    if (int status = write(arguments.header,
+                           writeCHeader(program, options.symbolPrefix)))
       return status;
-  return write(output, isProgram          ? serialize(program)
-                       : extension == ".o" ? program.object
-                                           : text);
+  return write(arguments.output, extension == ".omni" ? serialize(program)
+                                 : extension == ".o"  ? program.object
+                                                      : text);
 }

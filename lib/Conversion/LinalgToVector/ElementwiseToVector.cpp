@@ -184,10 +184,10 @@ private:
         state.addOperands(lookup(operand));
       for (Type type : inner.getResultTypes())
         state.addTypes(vectorOf(type));
-      state.addAttributes(inner.getAttrs());
+      state.addAttributes(
+          SmallVector<NamedAttribute>(inner.getDiscardableAttrs()));
       Operation *clone = k.create(state);
-      clone->setPropertiesFromAttribute(inner.getPropertiesAsAttribute(),
-                                        nullptr);
+      clone->copyProperties(inner.getPropertiesStorage());
       mapping.map(inner.getResults(), clone->getResults());
     }
     SmallVector<Value> yielded;

@@ -174,14 +174,13 @@ unsigned Scratch::reserve(Type elementType, int64_t count) {
 }
 
 void Scratch::allocate(KernelBuilder &k) {
-  auto type = MemRefType::get({bytes}, k.getI8Type());
-  IntegerAttr alignment = k.getI64IntegerAttr(kAlignment);
-  block = memref::AllocOp::create(k, type, alignment);
+  // An alloca in a loop over tiles would take new stack at every turn unless a
+  // scope stood around it, and loops within such a scope cannot be lowered.
+  block = memref::AllocOp::create(k, MemRefType::get({bytes}, k.getI8Type()),
+                                  k.getI64IntegerAttr(kAlignment));
   for (auto [bufferType, offset] : buffers)
     views.push_back(memref::ViewOp::create(k, bufferType, block,
                                            k.index(offset), ValueRange{}));
 }
 
-void Scratch::release(KernelBuilder &k) {
-  memref::DeallocOp::create(k, block);
-}
+void Scratch::release(KernelBuilder &k) { memref::DeallocOp::create(k, block); }

@@ -18,7 +18,7 @@ namespace mlir::omnimoe {
 void populateRouteToVectorPatterns(RewritePatternSet &patterns,
                                    int64_t vectorBits);
 
-/// `omnimoe.dispatch` to the same dialects without vector.
+/// `omnimoe.dispatch` to arith, memref and scf.
 void populateDispatchToVectorPatterns(RewritePatternSet &patterns);
 
 /// `grouped_matmul` and `combine` where each token streams its own vectors, and

@@ -10,8 +10,7 @@
 // CHECK-SAME:    %[[IDS:[a-z0-9]+]]: memref<?x16xi32>, %[[OFFSETS:[a-z0-9]+]]: memref<65xi32>,
 // CHECK-SAME:    %[[TOKENS:[a-z0-9]+]]: memref<?xi32>, %[[STARTS:[a-z0-9]+]]: memref<?xi32>,
 // CHECK-SAME:    %[[PAIRS:[a-z0-9]+]]: memref<?xi32>)
-// CHECK:         %[[SP:.*]] = llvm.intr.stacksave
-// CHECK:         memref.alloca() {alignment = 64 : i64} : memref<512xi8>
+// CHECK:         %[[SCRATCH:.*]] = memref.alloc() {alignment = 64 : i64} : memref<512xi8>
 //   Count.
 // CHECK:         %[[T:.*]] = memref.dim %[[IDS]]
 // CHECK:         scf.for %[[TOKEN:.*]] = %{{.*}} to %[[T]]
@@ -34,7 +33,7 @@
 // CHECK:                 memref.store {{.*}}, %[[OFFSETS]]
 // CHECK:                 memref.store {{.*}}, %[[TOKENS]]
 // CHECK:                 memref.store {{.*}}, %[[STARTS]]
-// CHECK:         llvm.intr.stackrestore %[[SP]]
+// CHECK:         memref.dealloc %[[SCRATCH]]
 // CHECK-NOT:     omnimoe.dispatch
 
 // LLVM-LABEL: define void @groups(
@@ -47,7 +46,7 @@ func.func @groups(%ids: memref<?x16xi32>, %offsets: memref<65xi32>,
   return
 }
 
-// The counters of many groups lie on the heap.
+// With group_size = 1 every expert is a group.
 
 // CHECK-LABEL: func.func @experts(
 // CHECK:         %[[SCRATCH:.*]] = memref.alloc() {alignment = 64 : i64} : memref<524288xi8>

@@ -9,14 +9,13 @@
 // RUN: omni-opt %s --convert-omnimoe-to-vector="vector-bits=128" | mlir-opt %{to-llvm} \
 // RUN:   | mlir-translate --mlir-to-llvmir | FileCheck %s --check-prefix=LLVM
 
-// Scratch is one block on the stack; tables are filled before the loop over
+// Scratch is one block; tables are filled before the loop over
 // tokens. 64 of 64 rows are wanted, so no axis is narrowed first.
 
 // CHECK-LABEL: func.func @square(
 // CHECK-SAME:    %[[ROWS:[a-z0-9]+]]: memref<?x64xf32>, %[[COLS:[a-z0-9]+]]: memref<?x64xf32>,
 // CHECK-SAME:    %[[SCORES:[a-z0-9]+]]: memref<?x64xf32>, %[[EXPERTS:[a-z0-9]+]]: memref<?x64xi32>)
-// CHECK:         %[[SP:.*]] = llvm.intr.stacksave
-// CHECK:         %[[SCRATCH:.*]] = memref.alloca() {alignment = 64 : i64}
+// CHECK:         %[[SCRATCH:.*]] = memref.alloc() {alignment = 64 : i64}
 // CHECK:         memref.view %[[SCRATCH]]
 // CHECK:         arith.divui
 // CHECK:         %[[TOKENS:.*]] = memref.dim %[[SCORES]]
@@ -40,14 +39,14 @@
 // CHECK:           arith.cmpi sgt, {{.*}} : vector<8xi64>
 // CHECK:           vector.store {{.*}}, %[[SCORES]][%[[T]], %{{.*}}]
 // CHECK:           vector.store {{.*}}, %[[EXPERTS]][%[[T]], %{{.*}}]
-// CHECK:         llvm.intr.stackrestore %[[SP]]
+// CHECK:         memref.dealloc %[[SCRATCH]]
 // CHECK-NOT:     omnimoe.route
 
 // Without compress-store in the machine, survivors are copied one by one.
 // NARROW-LABEL: func.func @square(
 // NARROW:         vector.load {{.*}} vector<8xf32>
 // NARROW-NOT:     vector.compressstore
-// NARROW:         llvm.intr.stackrestore
+// NARROW:         memref.dealloc
 
 // LLVM-LABEL: define void @square(
 func.func @square(%rows: memref<?x64xf32>, %cols: memref<?x64xf32>,
@@ -99,7 +98,7 @@ func.func @all(%rows: memref<?x4xf32>, %cols: memref<?x3xf32>,
 // CHECK-COUNT-2: vector.compressstore
 // CHECK:         scf.while
 // CHECK-COUNT-4: vector.compressstore
-// CHECK:         llvm.intr.stackrestore
+// CHECK:         memref.dealloc
 // LLVM-LABEL: define void @narrowed(
 func.func @narrowed(%rows: memref<?x1024xf32>, %cols: memref<?x1024xf32>,
                     %scores: memref<?x16xf32>, %experts: memref<?x16xi32>) {
@@ -108,12 +107,15 @@ func.func @narrowed(%rows: memref<?x1024xf32>, %cols: memref<?x1024xf32>,
   return
 }
 
-// Large scratch lies on the heap.
+// The sort of many pairs merges runs: a loop over lengths around one over pairs
+// of runs around one over their entries.
 
 // CHECK-LABEL: func.func @large(
-// CHECK-NOT:     memref.alloca
-// CHECK:         %[[SCRATCH:.*]] = memref.alloc() {alignment = 64 : i64}
-// CHECK:         memref.dealloc %[[SCRATCH]]
+// CHECK:         vector.store {{.*}} : memref<{{.*}}xi64>, vector<8xi64>
+// CHECK:         scf.while
+// CHECK:           scf.for
+// CHECK:             scf.for {{.*}} -> (index, index, index, index)
+// CHECK:         memref.dealloc
 // LLVM-LABEL: define void @large(
 func.func @large(%rows: memref<?x320xf32>, %cols: memref<?x320xf32>,
                  %scores: memref<?x4096xf32>, %experts: memref<?x4096xi32>) {

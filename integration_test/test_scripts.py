@@ -1,0 +1,79 @@
+"""The scripts in utils/ and benchmarks/: arguments, and how results are summed up."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LIT = """<testsuites><testsuite name="omnimoe">
+<testcase classname="omnimoe.IR" name="ops.mlir"/>
+<testcase classname="omnimoe.IR" name="ptx.mlir"><skipped message="Missing required feature"/>
+</testcase>
+<testcase classname="omnimoe.IR" name="other.mlir">
+<skipped message="Test not selected (--filter, --max-tests)"/></testcase>
+</testsuite></testsuites>"""
+
+FAILING = """<testsuites><testsuite name="pytest">
+<testcase classname="test_route" name="test_ties"><failure message="no">x</failure></testcase>
+<testcase classname="test_route" name="test_nan"/></testsuite></testsuites>"""
+
+
+def sum_up(folder: Path, *runners: str) -> subprocess.CompletedProcess:
+    script = str(ROOT / "utils" / "sum_up_tests.py")
+    return subprocess.run(
+        [sys.executable, script, str(folder), *runners], capture_output=True, text=True
+    )
+
+
+def last_line(done: subprocess.CompletedProcess) -> str:
+    return done.stdout.splitlines()[-1]
+
+
+def test_sum_of_two_runners(tmp_path):
+    (tmp_path / "lit.xml").write_text(LIT)
+    (tmp_path / "pytest.xml").write_text(FAILING)
+    done = sum_up(tmp_path, "lit=0", "pytest=1")
+    assert done.returncode == 1
+    assert last_line(done) == "2 passed, 1 failed, 1 skipped"
+    assert "FAILED test_route::test_ties" in done.stdout
+
+
+def test_all_passed(tmp_path):
+    (tmp_path / "lit.xml").write_text(LIT)
+    done = sum_up(tmp_path, "lit=0")
+    assert done.returncode == 0
+    assert last_line(done) == "1 passed, 0 failed, 1 skipped"
+
+
+@pytest.mark.parametrize("content", [None, "<testsuites>", "<testsuites/>"])
+def test_a_runner_that_broke_down_is_a_failure(tmp_path, content):
+    if content is not None:
+        (tmp_path / "pytest.xml").write_text(content)
+    done = sum_up(tmp_path, "pytest=139")
+    assert done.returncode == 1
+    assert last_line(done) == "0 passed, 1 failed, 0 skipped"
+
+
+def test_no_test_is_no_success(tmp_path):
+    (tmp_path / "lit.xml").write_text("<testsuites/>")
+    assert sum_up(tmp_path, "lit=0").returncode == 1
+
+
+@pytest.mark.parametrize("script", ["utils/quickstart", "utils/test"])
+def test_unknown_arguments_are_refused_before_anything_is_done(script):
+    done = subprocess.run([str(ROOT / script), "--nonsense"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "--nonsense" in done.stderr
+    assert done.stdout == ""
+
+
+def test_benchmark_refuses_an_unknown_section():
+    script = str(ROOT / "benchmarks" / "cpu.py")
+    done = subprocess.run(
+        [sys.executable, script, "--only", "nonsense"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "unknown section 'nonsense'" in done.stderr
