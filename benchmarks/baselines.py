@@ -50,17 +50,15 @@ def route_exact(rows: np.ndarray, columns: np.ndarray, top_k: int) -> Tuple[np.n
     for begin in range(0, len(rows), CHUNK):
         here = slice(begin, begin + CHUNK)
         sums = _grid_sums(rows[here], columns[here])
-        order = np.argsort(-sums, axis=1, kind="stable")
-        ranked = np.take_along_axis(sums, order, 1)
-        scores[here] = ranked[:, :top_k]
-        experts[here] = order[:, :top_k]
-        # Only tokens with equal sums among the winners can have such a pair.
-        tied = (ranked[:, :top_k] == np.roll(ranked, -1, 1)[:, :top_k]).any(1)
-        for token in np.flatnonzero(tied):
-            candidates = order[token][ranked[token] >= ranked[token, top_k - 1]]
-            experts[begin + token] = _untie(
-                candidates, sums[token], rows[begin + token], columns[begin + token]
-            )[:top_k]
+        last = np.partition(sums, -top_k, axis=1)[:, -top_k]
+        for token, winners in enumerate(sums >= last[:, None]):
+            ids = np.flatnonzero(winners)
+            ids = ids[np.argsort(-sums[token, ids], kind="stable")]
+            values = sums[token, ids]
+            # Only where sums are equal does the order ask for more.
+            if (values[1:] == values[:-1]).any():
+                ids = _untie(ids, sums[token], rows[begin + token], columns[begin + token])
+            scores[begin + token], experts[begin + token] = values[:top_k], ids[:top_k]
     return scores, experts
 
 

@@ -24,15 +24,17 @@ def interleave(
 
     The candidates take turns, so that a change of the machine's speed meets all
     of them. A turn is: wait until other threads have gone to sleep, one call to
-    warm up, then calls for about `burst_seconds`. A candidate is handed the
-    number of its call, to choose its input by.
+    warm up (not if a call outlasts the turn), then calls for about
+    `burst_seconds`. A candidate is handed the number of its call, to choose its
+    input by.
     """
     samples: Dict[str, List[float]] = {name: [] for name in candidates}
     calls = {name: _calls_for(run, burst_seconds, max_calls) for name, run in candidates.items()}
     for turn in range(rounds):
         for name, run in candidates.items():
             time.sleep(SETTLE_SECONDS)
-            run(turn)
+            if calls[name] > 1:
+                run(turn)
             for call in range(calls[name]):
                 began = time.perf_counter()
                 run(turn + call + 1)

@@ -7,7 +7,8 @@ import lit.formats
 
 config.name = "omnimoe"
 config.test_format = lit.formats.ShTest(execute_external=False)
-config.suffixes = [".mlir", ".test"]
+# The statically linked build has no omni-opt, which the .mlir tests use.
+config.suffixes = [".test"] if config.omnimoe_static else [".mlir", ".test"]
 config.excludes = ["Inputs", "python"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.omnimoe_binary_dir, "test")
@@ -34,5 +35,8 @@ if ptxas:
     config.available_features.add("ptxas")
     config.substitutions.append(("%ptxas", ptxas))
 
+# A C compiler and where libomp lies, for objects compiled ahead of time.
+config.substitutions.append(("%cc", config.c_compiler))
+config.substitutions.append(("%llvm_lib", config.llvm_lib_dir))
 config.substitutions.append(("%omnimoe_lib", os.path.join(config.omnimoe_binary_dir, "lib")))
 config.substitutions.append(("%omnimoe_src", config.omnimoe_source_dir))

@@ -37,6 +37,6 @@ set(OMNIMOE_MLIR_ARCHIVES
 function(omnimoe_link_static_llvm target)
   target_link_libraries(${target} PRIVATE ${OMNIMOE_MLIR_ARCHIVES} ${OMNIMOE_LLVM_ARCHIVES})
   target_link_options(${target} PRIVATE
-    -Wl,--gc-sections -Wl,--icf=all -Wl,--exclude-libs,ALL
+    -Wl,--gc-sections -Wl,--icf=all -Wl,--exclude-libs,ALL -Wl,--strip-all
     -static-libstdc++ -static-libgcc)
 endfunction()

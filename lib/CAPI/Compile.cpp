@@ -55,8 +55,8 @@ static OmniMoeStatus readOptions(const OmniMoeOptions &options,
   if (!llvm::is_contained(schedules, schedule))
     return capi::fail(OMNIMOE_INVALID_ARGUMENT,
                       "schedule: expected one of " +
-                          llvm::join(llvm::ArrayRef(schedules), ", ") + "; got \"" +
-                          schedule.str() + "\"");
+                          llvm::join(llvm::ArrayRef(schedules), ", ") +
+                          "; got \"" + schedule.str() + "\"");
   if (options.threads < 0)
     return capi::fail(OMNIMOE_INVALID_ARGUMENT,
                       "threads: expected 0 or more, got " +

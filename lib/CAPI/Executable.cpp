@@ -42,13 +42,13 @@ OmniMoeStatus omnimoe_executable_load(const char *path,
     return capi::failOnNull("executable");
   *executable = nullptr;
   auto start = std::chrono::steady_clock::now();
-  auto buffer = llvm::MemoryBuffer::getFile(
-      path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
-      /*IsVolatile=*/true);
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false,
+                                            /*IsVolatile=*/true);
   if (!buffer)
-    return capi::fail(OMNIMOE_IO_ERROR, std::string("path: ") + path +
-                                            " cannot be read: " +
-                                            buffer.getError().message());
+    return capi::fail(OMNIMOE_IO_ERROR,
+                      std::string("path: ") + path +
+                          " cannot be read: " + buffer.getError().message());
   ProgramFile file;
   std::string message;
   if (!deserialize((*buffer)->getBuffer(), file, message))

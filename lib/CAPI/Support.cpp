@@ -23,9 +23,9 @@ OmniMoeStatus capi::failOnNull(const char *argument) {
 OmniMoeStatus capi::give(llvm::StringRef text, OmniMoeString *result) {
   auto *data = static_cast<char *>(std::malloc(text.size() + 1));
   if (!data)
-    return fail(OMNIMOE_INTERNAL_ERROR,
-                "no memory for a text of " + std::to_string(text.size()) +
-                    " bytes");
+    return fail(OMNIMOE_INTERNAL_ERROR, "no memory for a text of " +
+                                            std::to_string(text.size()) +
+                                            " bytes");
   std::memcpy(data, text.data(), text.size());
   data[text.size()] = 0;
   *result = {data, text.size()};

@@ -71,8 +71,7 @@ static void memrefCopy(int64_t elementSize, UnrankedMemRef *source,
 // Called on processors without instructions for them. Written on the bits,
 // since an ordinary conversion here would call itself.
 
-template <typename To, typename From>
-static To bitCast(From from) {
+template <typename To, typename From> static To bitCast(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
   std::memcpy(&to, &from, sizeof(to));

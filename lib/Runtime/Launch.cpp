@@ -74,16 +74,17 @@ static OmniMoeStatus checkWorkspace(void *workspace, int64_t given,
   return OMNIMOE_OK;
 }
 
-OmniMoeStatus mlir::omnimoe::runtime::launch(
-    const Signature &signature, const EntryPoints &program,
-    const OmniMoeTensor *tensors, size_t numTensors, void *workspace,
-    int64_t workspaceBytes, std::string &message) {
+OmniMoeStatus mlir::omnimoe::runtime::launch(const Signature &signature,
+                                             const EntryPoints &program,
+                                             const OmniMoeTensor *tensors,
+                                             size_t numTensors, void *workspace,
+                                             int64_t workspaceBytes,
+                                             std::string &message) {
   int64_t tokens = 0;
   if (OmniMoeStatus status =
           checkTensors(signature, tensors, numTensors, tokens, message))
     return status;
 
-  prepareThread();
   int64_t needed = program.workspaceSize(tokens);
   if (needed < 0) {
     message = "workspace: no size for T = " + std::to_string(tokens) +
@@ -91,8 +92,8 @@ OmniMoeStatus mlir::omnimoe::runtime::launch(
     return OMNIMOE_SHAPE_ERROR;
   }
   if (workspace) {
-    if (OmniMoeStatus status = checkWorkspace(workspace, workspaceBytes, needed,
-                                              tokens, message))
+    if (OmniMoeStatus status =
+            checkWorkspace(workspace, workspaceBytes, needed, tokens, message))
       return status;
   } else if (needed > 0) {
     static thread_local ThreadWorkspace threadWorkspace;
@@ -134,6 +135,8 @@ OmniMoeStatus mlir::omnimoe::runtime::launch(
   }
   pointers[numTensors] = words;
   writeDescriptor(words, workspace, &needed, 1);
+  // A single token is a single tile.
+  ThreadScope threads(/*sequential=*/tokens <= 1);
   program.entry(pointers);
   return OMNIMOE_OK;
 }

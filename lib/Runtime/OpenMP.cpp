@@ -171,22 +171,29 @@ void mlir::omnimoe::runtime::setNumThreads(int32_t threads) {
   requestedThreads.store(threads, std::memory_order_relaxed);
 }
 
-void mlir::omnimoe::runtime::prepareThread() {
+ThreadScope::ThreadScope(bool sequential) {
   const Library *library = loaded.load(std::memory_order_acquire);
   if (!library)
     return;
-  // libomp keeps both settings per thread, so they are applied where a
-  // thread invokes, and only when they differ from what it was told before.
+  // libomp keeps its settings per thread, so they are made where a thread
+  // invokes, the lasting one once.
   static thread_local bool hasBlocktime = false;
-  static thread_local int32_t applied = 0;
   if (!hasBlocktime) {
     hasBlocktime = true;
     if (library->setBlocktime && !std::getenv("KMP_BLOCKTIME"))
       library->setBlocktime(kBlocktimeMilliseconds);
   }
-  int32_t wish = getWish();
-  if (wish == applied)
+  int32_t wish = sequential ? 1 : getWish();
+  if (!wish)
     return;
-  library->setNumThreads(wish ? wish : library->ownChoice);
-  applied = wish;
+  int32_t current = library->getMaxThreads();
+  if (current == wish)
+    return;
+  library->setNumThreads(wish);
+  previous = current;
+}
+
+ThreadScope::~ThreadScope() {
+  if (previous)
+    loaded.load(std::memory_order_relaxed)->setNumThreads(previous);
 }

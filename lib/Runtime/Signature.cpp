@@ -156,9 +156,11 @@ static OmniMoeStatus checkTensor(const TensorSpec &spec,
   return OMNIMOE_OK;
 }
 
-OmniMoeStatus mlir::omnimoe::runtime::checkTensors(
-    const Signature &signature, const OmniMoeTensor *tensors, size_t numTensors,
-    int64_t &tokens, std::string &message) {
+OmniMoeStatus mlir::omnimoe::runtime::checkTensors(const Signature &signature,
+                                                   const OmniMoeTensor *tensors,
+                                                   size_t numTensors,
+                                                   int64_t &tokens,
+                                                   std::string &message) {
   if (numTensors != signature.size()) {
     message = "tensors: expected " + std::to_string(signature.size()) + " (" +
               std::to_string(signature.inputs.size()) + " inputs, " +

@@ -53,8 +53,7 @@ static std::string getSize(int64_t size) {
   return size == runtime::kTokens ? "tokens" : std::to_string(size);
 }
 
-static void writeShape(const runtime::TensorSpec &spec,
-                       llvm::raw_ostream &os) {
+static void writeShape(const runtime::TensorSpec &spec, llvm::raw_ostream &os) {
   os << runtime::getTypeName(spec.type) << " [";
   llvm::interleaveComma(spec.shape, os,
                         [&](int64_t size) { os << getSize(size); });
@@ -94,9 +93,11 @@ std::string mlir::omnimoe::writeCHeader(const ProgramFile &program,
      << "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"
      << "/* Bytes of workspace that a run on `tokens` tokens needs. */\n"
      << "int64_t " << prefix << "_workspace_size(int64_t tokens);\n\n"
-     << "/* Takes pointers to memref descriptors: inputs, outputs, workspace. */\n"
+     << "/* Takes pointers to memref descriptors: inputs, outputs, workspace. "
+        "*/\n"
      << "void " << prefix << "_invoke(void *const *descriptors);\n\n"
-     << "/* All arrays are row-major; nothing is checked. `workspace` starts at "
+     << "/* All arrays are row-major; nothing is checked. `workspace` starts "
+        "at "
         "a multiple\n   of "
      << runtime::kWorkspaceAlignment << " bytes.\n";
   for (size_t i = 0; i < signature.size(); ++i) {
@@ -111,8 +112,7 @@ std::string mlir::omnimoe::writeCHeader(const ProgramFile &program,
   os << ", void *workspace) {\n";
   for (size_t i = 0; i < signature.size(); ++i)
     writeDescriptor(signature[i], names[i], os);
-  os << "  int64_t workspace_bytes = " << prefix
-     << "_workspace_size(tokens);\n"
+  os << "  int64_t workspace_bytes = " << prefix << "_workspace_size(tokens);\n"
      << "  int64_t workspace_words[] = {(int64_t)(intptr_t)workspace, "
         "(int64_t)(intptr_t)workspace, 0, workspace_bytes, 1};\n"
      << "  void *descriptors[] = {";

@@ -229,8 +229,7 @@ OmniMoeStatus Compilation::describe(ProgramFile &program,
   if (failed(signature))
     return refuse();
 
-  auto target =
-      module->getAttrOfType<TargetAttr>(TargetAttr::kModuleAttrName);
+  auto target = module->getAttrOfType<TargetAttr>(TargetAttr::kModuleAttrName);
   if (!target) {
     target = getHostTarget(&session.getContext());
     module->setAttr(TargetAttr::kModuleAttrName, target);
@@ -268,9 +267,9 @@ OmniMoeStatus Compilation::lower(ProgramFile &program, std::string &message) {
 
 /// Gives the functions of the program names that no other program has.
 static void renameEntryPoints(llvm::Module &module, StringRef prefix) {
-  for (auto [from, to] : {std::pair("omnimoe_entry", "_invoke"),
-                          std::pair("omnimoe_workspace_size",
-                                    "_workspace_size")})
+  for (auto [from, to] :
+       {std::pair("omnimoe_entry", "_invoke"),
+        std::pair("omnimoe_workspace_size", "_workspace_size")})
     if (llvm::Function *function = module.getFunction(from))
       function->setName(prefix + to);
 }
@@ -296,8 +295,8 @@ OmniMoeStatus Compilation::generateCode(ProgramFile &program,
   }
   if (lastStage == kAsmStage)
     return OMNIMOE_OK;
-  if (failed(emitMachineCode(*code, MachineCode::Object, program.object,
-                             message)))
+  if (failed(
+          emitMachineCode(*code, MachineCode::Object, program.object, message)))
     return OMNIMOE_INTERNAL_ERROR;
   return OMNIMOE_OK;
 }
@@ -315,12 +314,9 @@ OmniMoeStatus Compilation::run(ProgramFile &program, std::string &message) {
   return stopsInMLIR ? OMNIMOE_OK : generateCode(program, message);
 }
 
-OmniMoeStatus mlir::omnimoe::compileProgram(StringRef source,
-                                            const CompileOptions &options,
-                                            const StageFilter &wants,
-                                            const StageObserver &observe,
-                                            ProgramFile &program,
-                                            std::string &message) {
+OmniMoeStatus mlir::omnimoe::compileProgram(
+    StringRef source, const CompileOptions &options, const StageFilter &wants,
+    const StageObserver &observe, ProgramFile &program, std::string &message) {
   program = ProgramFile();
   program.key = getProgramKey(source, options);
   return Compilation(source, options, wants, observe, /*lastStage=*/"")

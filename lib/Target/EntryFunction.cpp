@@ -84,8 +84,8 @@ mlir::omnimoe::getSignature(func::FuncOp function) {
   }
   for (auto [i, result] : llvm::enumerate(type.getResults())) {
     auto given = function.getResultAttrOfType<StringAttr>(i, kNameAttr);
-    std::string name = type.getNumResults() == 1 ? "output"
-                                                 : "output" + std::to_string(i);
+    std::string name =
+        type.getNumResults() == 1 ? "output" : "output" + std::to_string(i);
     auto spec = getTensor(function, "result", i, result,
                           given ? given.str() : std::move(name));
     if (failed(spec))
@@ -114,7 +114,8 @@ static json::Value toJSON(Attribute attribute) {
       .Case([](DictionaryAttr value) {
         json::Object object;
         for (NamedAttribute entry : value)
-          object[entry.getName().getValue()] = toJSON(entry.getValue());
+          // A key of a StringRef would point into the context, which goes first.
+          object[entry.getName().str()] = toJSON(entry.getValue());
         return object;
       })
       .Default([](Attribute value) {

@@ -111,9 +111,8 @@ OmniMoeStatus JitProgram::load(StringRef object,
       return jit.takeError();
     program.reset(new JitProgram(std::move(*jit)));
     orc::LLJIT &linker = *program->jit;
-    orc::DefinitionGenerator &symbols =
-        linker.getMainJITDylib().addGenerator(
-            std::make_unique<RuntimeSymbols>(missing));
+    orc::DefinitionGenerator &symbols = linker.getMainJITDylib().addGenerator(
+        std::make_unique<RuntimeSymbols>(missing));
     // The linker owns its input until it has linked it, so it gets a copy.
     if (llvm::Error error = linker.addObjectFile(
             llvm::MemoryBuffer::getMemBufferCopy(object, "omnimoe")))

@@ -60,6 +60,18 @@ static void setFunctionAttributes(llvm::Module &module) {
   }
 }
 
+/// Only the two functions the runtime calls are seen from outside, so that the
+/// rest can be inlined and dropped, and objects do not clash.
+static void internalize(llvm::Module &module) {
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration() && function.getName() != "omnimoe_entry" &&
+        function.getName() != "omnimoe_workspace_size")
+      function.setLinkage(llvm::GlobalValue::InternalLinkage);
+  for (llvm::GlobalVariable &variable : module.globals())
+    if (!variable.isDeclaration() && variable.hasExternalLinkage())
+      variable.setLinkage(llvm::GlobalValue::InternalLinkage);
+}
+
 static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
@@ -92,6 +104,7 @@ mlir::omnimoe::translateForHost(ModuleOp module, llvm::LLVMContext &context) {
   result->setTargetTriple(machine->getTargetTriple());
   result->setDataLayout(machine->createDataLayout());
   setFunctionAttributes(*result);
+  internalize(*result);
   optimize(*result, *machine);
   return result;
 }

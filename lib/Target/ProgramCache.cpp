@@ -32,9 +32,9 @@ std::optional<ProgramFile> ProgramCache::find(StringRef key) const {
   std::string path = getPath(key);
   // Read rather than mapped: a mapped file that another program truncates
   // would kill this one.
-  auto buffer = llvm::MemoryBuffer::getFile(
-      path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
-      /*IsVolatile=*/true);
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false,
+                                            /*IsVolatile=*/true);
   if (!buffer)
     return std::nullopt;
   ProgramFile program;

@@ -28,10 +28,9 @@ json::Array
 mlir::omnimoe::toJSON(const std::vector<runtime::TensorSpec> &tensors) {
   json::Array result;
   for (const runtime::TensorSpec &tensor : tensors)
-    result.push_back(
-        json::Object{{"name", tensor.name},
-                     {"type", runtime::getTypeName(tensor.type)},
-                     {"shape", json::Array(tensor.shape)}});
+    result.push_back(json::Object{{"name", tensor.name},
+                                  {"type", runtime::getTypeName(tensor.type)},
+                                  {"shape", json::Array(tensor.shape)}});
   return result;
 }
 

@@ -24,8 +24,7 @@ struct BuildIdSearch {
 /// Reads the GNU build id of the library or program that holds an address.
 static int readBuildId(dl_phdr_info *info, size_t, void *data) {
   auto &search = *static_cast<BuildIdSearch *>(data);
-  auto headers =
-      llvm::ArrayRef<ElfW(Phdr)>(info->dlpi_phdr, info->dlpi_phnum);
+  auto headers = llvm::ArrayRef<ElfW(Phdr)>(info->dlpi_phdr, info->dlpi_phnum);
   bool isOurs = llvm::any_of(headers, [&](const ElfW(Phdr) & header) {
     uintptr_t begin = info->dlpi_addr + header.p_vaddr;
     return header.p_type == PT_LOAD && search.address >= begin &&
@@ -33,7 +32,7 @@ static int readBuildId(dl_phdr_info *info, size_t, void *data) {
   });
   if (!isOurs)
     return 0;
-  for (const ElfW(Phdr) & header : headers) {
+  for (const ElfW(Phdr) &header : headers) {
     if (header.p_type != PT_NOTE)
       continue;
     StringRef notes(

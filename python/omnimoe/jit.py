@@ -65,14 +65,19 @@ class JitFunction:
                     f"{name}: a jitted function has a fixed list of parameters, got {parameter}"
                 )
         self._names = tuple(self._signature.parameters)
+        # Those that can be given by name only come last.
+        self._num_positional = sum(
+            parameter.kind is not parameter.KEYWORD_ONLY
+            for parameter in self._signature.parameters.values()
+        )
         self._specialiser = _cache.specialiser(self._build)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != len(self._names):
+        if kwargs or len(args) != len(self._names) or len(args) != self._num_positional:
             args = self._bind(args, kwargs)
         if any(type(arg) is Traced for arg in args):  # called by another one
-            return self.function(*args)
+            return self._apply(args)
         arrays, layout = self._split(args)
         return self._specialiser(arrays, (layout, _settings.planned_threads))
 
@@ -129,12 +134,19 @@ class JitFunction:
                 args.append(part[2])
             else:
                 args.append({key: next(remaining) for key in part})
-        return self.function(*args)
+        return self._apply(args)
+
+    def _apply(self, args: Sequence[Any]) -> Any:
+        """Calls the function with one value per parameter, in order."""
+        count = self._num_positional
+        return self.function(*args[:count], **dict(zip(self._names[count:], args[count:])))
 
     def program_text(self, args: Sequence[Any]) -> Tuple[str, str, bool, List[str]]:
         """MLIR text, schedule, determinism, and names of the arguments, for
         arguments like `args` (arrays or TensorSpecs)."""
-        arrays, layout = self._split(self._bind(args, {}))
+        count = self._num_positional
+        named = dict(zip(self._names[count:], args[count:]))
+        arrays, layout = self._split(self._bind(args[:count], named))
         labels = _labels(layout)
         arguments = [_described(label, array) for label, array in zip(labels, arrays)]
         traced = trace(functools.partial(self._call_split, layout), _entry_name(self), arguments)

@@ -3,7 +3,7 @@
 #include "Executable.h"
 #include "Errors.h"
 
-#include <cstring>
+#include <algorithm>
 
 namespace py = pybind11;
 using namespace omnimoe::python;
@@ -271,9 +271,15 @@ void Executable::invoke(const py::args &arrays, py::handle workspace) {
   py::buffer_info memory = buffer.request(/*writable=*/true);
   int64_t bytes = memory.size * memory.itemsize;
   int64_t needed = workspaceSize(tokens < 0 ? 0 : tokens);
-  if (bytes < needed)
-    raise("ArgumentError", "workspace: expected at least " +
-                               std::to_string(needed) + " bytes, got " +
-                               std::to_string(bytes));
-  invokeTensors(tensors, memory.ptr, bytes);
+  // Programs want it aligned to a cache line; Python's buffers need not be.
+  constexpr uintptr_t kAlignment = 64;
+  auto address = reinterpret_cast<uintptr_t>(memory.ptr);
+  auto skipped = int64_t(-address % kAlignment);
+  if (bytes - skipped < needed)
+    raise("ArgumentError",
+          "workspace: expected at least " + std::to_string(needed) +
+              " bytes from an address that is a multiple of 64, got " +
+              std::to_string(std::max<int64_t>(bytes - skipped, 0)));
+  invokeTensors(tensors, static_cast<char *>(memory.ptr) + skipped,
+                bytes - skipped);
 }

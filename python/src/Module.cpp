@@ -77,9 +77,10 @@ PYBIND11_MODULE(_core, module) {
       .def("invoke", &Executable::invoke, py::kw_only(),
            py::arg("workspace") = py::none(),
            "Runs on `*inputs, *outputs`, all of them the caller's: nothing is "
-           "allocated\nbut the workspace, and that only if `workspace` (a "
-           "writable buffer of at least\n`workspace_size(T)` bytes) is not "
-           "given.")
+           "allocated\nbut the workspace, and that only if `workspace` is not "
+           "given: a writable buffer\nof `workspace_size(T)` bytes from its "
+           "first address that is a multiple of 64 on, so\n63 more always "
+           "suffice.")
       .def("workspace_size", &Executable::workspaceSize, py::arg("tokens"),
            "Bytes of workspace that a call on `tokens` tokens needs.")
       .def("_ir", &Executable::ir)

@@ -1,4 +1,5 @@
-/*===- compile.c - Compiling, caching, saving -------------------------------===*/
+/*===- compile.c - Compiling, caching, saving
+ * -------------------------------===*/
 
 #include "harness.h"
 
@@ -10,8 +11,7 @@
 
 static OmniMoeStatus compile(const char *ir, const OmniMoeOptions *options) {
   OmniMoeExecutable *executable = NULL;
-  OmniMoeStatus status =
-      omnimoe_compile(ir, strlen(ir), options, &executable);
+  OmniMoeStatus status = omnimoe_compile(ir, strlen(ir), options, &executable);
   CHECK((status == OMNIMOE_OK) == (executable != NULL));
   omnimoe_executable_destroy(executable);
   return status;
@@ -142,8 +142,7 @@ static void testDump(const char *directory) {
   CHECK(fileSize(findFile(folder, "-input.mlir")) > 0);
   CHECK(fileSize(findFile(folder, "-asm.s")) > 0);
   options.dump = "schedule,soup";
-  FAILS(compile(expertsIR, &options), OMNIMOE_INVALID_ARGUMENT,
-        "got \"soup\"");
+  FAILS(compile(expertsIR, &options), OMNIMOE_INVALID_ARGUMENT, "got \"soup\"");
   options.dump = "all";
   options.dump_dir = "/proc/none";
   FAILS(compile(expertsIR, &options), OMNIMOE_IO_ERROR, "/proc/none");

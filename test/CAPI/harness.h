@@ -1,4 +1,5 @@
-/*===- harness.h - Checks and programs of the C interface's test ------------===*/
+/*===- harness.h - Checks and programs of the C interface's test
+ * ------------===*/
 
 #ifndef OMNIMOE_TEST_CAPI_HARNESS_H
 #define OMNIMOE_TEST_CAPI_HARNESS_H

@@ -1,4 +1,5 @@
-/*===- invoke.c - Running compiled programs ---------------------------------===*/
+/*===- invoke.c - Running compiled programs
+ * ---------------------------------===*/
 
 #include "harness.h"
 
@@ -181,8 +182,8 @@ static void testWorkspace(const OmniMoeExecutable *executable) {
     FAILS(omnimoe_executable_invoke(executable, a->tensors, 6, aligned,
                                     bytes - 1, NULL),
           OMNIMOE_INVALID_ARGUMENT, "workspace_bytes");
-  FAILS(omnimoe_executable_invoke(executable, a->tensors, 6, aligned + 4,
-                                  bytes, NULL),
+  FAILS(omnimoe_executable_invoke(executable, a->tensors, 6, aligned + 4, bytes,
+                                  NULL),
         OMNIMOE_INVALID_ARGUMENT, "multiple of 64");
   FAILS(omnimoe_executable_workspace_size(executable, -1, &bytes),
         OMNIMOE_INVALID_ARGUMENT, "tokens");

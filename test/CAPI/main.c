@@ -1,4 +1,5 @@
-/*===- main.c - Test of the C interface --------------------------------------===*/
+/*===- main.c - Test of the C interface
+ * --------------------------------------===*/
 
 #include "harness.h"
 

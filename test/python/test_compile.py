@@ -152,7 +152,7 @@ def test_invoke_refusals(executable):
         executable.invoke(*ARGUMENTS, out.copy(), workspace=3)
     needed = executable.workspace_size(17)
     if needed:
-        with pytest.raises(omnimoe.ArgumentError, match=f"expected at least {needed} bytes, got 0"):
+        with pytest.raises(omnimoe.ArgumentError, match=f"at least {needed} bytes .* got 0"):
             executable.invoke(*ARGUMENTS, out.copy(), workspace=bytearray())
     with pytest.raises(omnimoe.ArgumentError, match="tokens: expected 0 or more, got -1"):
         executable.workspace_size(-1)
@@ -226,9 +226,9 @@ def test_ir_that_verifies_but_cannot_be_lowered():
 
 
 def test_run_pipeline():
-    assert "func.func @twice" in omnimoe.run_pipeline(TEXT, "canonicalize")
+    assert "func.func @twice" in omnimoe.run_pipeline(TEXT, "omnimoe-select-schedule")
     assert "llvm.func" in omnimoe.run_pipeline(TEXT, "omnimoe-to-llvm")
     with pytest.raises(omnimoe.ArgumentError, match="no-such-pass"):
         omnimoe.run_pipeline(TEXT, "no-such-pass")
     with pytest.raises(omnimoe.CompileError):
-        omnimoe.run_pipeline("oops", "canonicalize")
+        omnimoe.run_pipeline("oops", "omnimoe-to-llvm")

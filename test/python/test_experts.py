@@ -139,7 +139,7 @@ def test_poisoned_output_and_workspace():
         for tokens in (17, 1, 0):
             few = [a[:tokens] if i in (0, 3, 4) else a for i, a in enumerate(arguments)]
             out = np.full((tokens, 64), np.nan, np.float32)
-            workspace = np.full(executable.workspace_size(tokens) + 64, 0xFF, np.uint8)
+            workspace = np.full(executable.workspace_size(tokens) + 128, 0xFF, np.uint8)
             executable.invoke(*few, out, workspace=workspace)
             assert_close(out, expected[:tokens], "f32")
             assert (workspace[-64:] == 0xFF).all(), "written past the workspace"

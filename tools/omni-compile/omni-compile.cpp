@@ -18,7 +18,8 @@
 using namespace mlir::omnimoe;
 using llvm::StringRef;
 
-static constexpr StringRef kHelp = R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni} [options]
+static constexpr StringRef kHelp =
+    R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni} [options]
 
 Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
 
@@ -125,8 +126,8 @@ int main(int argc, char **argv) {
     }
   }
   Arguments arguments;
-  if (int status =
-          readArguments(llvm::ArrayRef<const char *>(argv + 1, argc - 1), arguments))
+  if (int status = readArguments(
+          llvm::ArrayRef<const char *>(argv + 1, argc - 1), arguments))
     return status;
   StringRef extension = llvm::sys::path::extension(arguments.output);
   if (int status = checkArguments(arguments, extension))
@@ -148,7 +149,9 @@ int main(int argc, char **argv) {
     return fail(message);
 
   ProgramFile program;
-  StringRef stage = extension == ".s" ? "asm" : extension == ".ll" ? "llvm" : "";
+  StringRef stage = extension == ".s"    ? "asm"
+                    : extension == ".ll" ? "llvm"
+                                         : "";
   if (compileProgram(
           source, options, [&](StringRef name) { return name == stage; },
           [&](StringRef, StringRef shown) { text = shown.str(); }, program,

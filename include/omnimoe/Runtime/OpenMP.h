@@ -29,8 +29,22 @@ int32_t getNumThreads();
 /// Remembered for all threads of the process; 0 takes the wish back.
 void setNumThreads(int32_t threads);
 
-/// Makes the calling thread ready to run compiled code. Cheap when it is.
-void prepareThread();
+/// While it lives, parallel regions of the calling thread use the wished number
+/// of threads; after it the thread's settings are as they were, since the host
+/// program may use the same libomp. Does nothing before libomp is loaded.
+class ThreadScope {
+public:
+  /// `sequential`: there is work for one thread only, so that waking others
+  /// (some 70 us when they sleep) would be all that they bring.
+  explicit ThreadScope(bool sequential);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope &) = delete;
+  ThreadScope &operator=(const ThreadScope &) = delete;
+
+private:
+  /// What the thread used before; 0 if that is not changed.
+  int32_t previous = 0;
+};
 
 /// Processors this process may run on.
 int32_t getNumProcessors();

@@ -27,8 +27,8 @@ llvm::StringRef getStageExtension(llvm::StringRef stage);
 OmniMoeStatus compileProgram(llvm::StringRef source,
                              const CompileOptions &options,
                              const StageFilter &wants,
-                             const StageObserver &observe,
-                             ProgramFile &program, std::string &message);
+                             const StageObserver &observe, ProgramFile &program,
+                             std::string &message);
 
 /// The text after one stage; compiles no further than that.
 OmniMoeStatus getStageText(llvm::StringRef source,

@@ -15,8 +15,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../OmniMoEToVector/KernelBuilder.h"
 #include "Patterns.h"
+#include "Utils/KernelBuilder.h"
 
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -60,9 +60,8 @@ static FailureOr<Operand> classify(linalg::LinalgOp op, OpOperand &operand) {
   for (auto [position, expr] : llvm::enumerate(map.getResults())) {
     if (!expr.isFunctionOfDim(last))
       continue;
-    auto [strides, offset] = type.getStridesAndOffset();
     bool innermost = position + 1 == map.getNumResults();
-    if (!innermost || strides.back() != 1)
+    if (!innermost || !type.isLastDimUnitStride())
       return failure();
     return Operand{value, map, Access::Vector};
   }
@@ -133,9 +132,8 @@ private:
       if (!dim)
         result.push_back(k.index(0));
       else
-        result.push_back(dim.getPosition() < ivs.size()
-                             ? ivs[dim.getPosition()]
-                             : last);
+        result.push_back(dim.getPosition() < ivs.size() ? ivs[dim.getPosition()]
+                                                        : last);
     }
     return result;
   }
@@ -156,9 +154,9 @@ private:
   }
 
   Value maskFrom(Value last) {
-    return vector::CreateMaskOp::create(
-        k, VectorType::get({lanes}, k.getI1Type()),
-        ValueRange{k.sub(bounds.back(), last)});
+    return vector::CreateMaskOp::create(k,
+                                        VectorType::get({lanes}, k.getI1Type()),
+                                        ValueRange{k.sub(bounds.back(), last)});
   }
 
   /// Clones the payload on vectors and returns what it yields.
@@ -220,22 +218,22 @@ private:
     VectorType type = vectorOf(carriedArgument.getType());
     Value neutral = arith::ConstantOp::create(
         k, DenseElementsAttr::get(type, Attribute(reduction->neutral)));
-    ResultRange partial = k.loop(
-        k.index(0), bounds.back(), lanes, {neutral},
-        [&](Value last, ValueRange carried) -> SmallVector<Value> {
-          Value mask = maskFrom(last);
-          IRMapping mapping;
-          mapping.map(carriedArgument, carried.front());
-          for (auto [argument, operand] :
-               llvm::zip(op.getRegionInputArgs(), operands))
-            mapping.map(argument, load(operand, last, mask));
-          Value next = clonePayload(mapping).front();
-          return {k.choose(mask, next, carried.front())};
-        });
+    ResultRange partial =
+        k.loop(k.index(0), bounds.back(), lanes, {neutral},
+               [&](Value last, ValueRange carried) -> SmallVector<Value> {
+                 Value mask = maskFrom(last);
+                 IRMapping mapping;
+                 mapping.map(carriedArgument, carried.front());
+                 for (auto [argument, operand] :
+                      llvm::zip(op.getRegionInputArgs(), operands))
+                   mapping.map(argument, load(operand, last, mask));
+                 Value next = clonePayload(mapping).front();
+                 return {k.choose(mask, next, carried.front())};
+               });
     SmallVector<Value> position = indices(out, Value());
     Value start = k.load(out.memref, position);
-    Value result = vector::ReductionOp::create(k, reduction->kind,
-                                               partial.front(), start);
+    Value result =
+        vector::ReductionOp::create(k, reduction->kind, partial.front(), start);
     k.store(result, out.memref, position);
   }
 

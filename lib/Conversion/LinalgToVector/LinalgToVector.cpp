@@ -1,6 +1,7 @@
 //===- LinalgToVector.cpp - The pass convert-linalg-to-vector -------------===//
 
 #include "Patterns.h"
+#include "Utils/KernelBuilder.h"
 #include "omnimoe/Conversion/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -23,6 +24,12 @@ struct ConvertLinalgToVectorPass
   using ConvertLinalgToVectorPassBase::ConvertLinalgToVectorPassBase;
 
   void runOnOperation() override {
+    if (!isSupportedVectorWidth(vectorBits)) {
+      getOperation()->emitError("option 'vector-bits' must be a power of two "
+                                "from 64 to 65536, got ")
+          << vectorBits;
+      return signalPassFailure();
+    }
     RewritePatternSet patterns(&getContext());
     populateMatmulToVectorPatterns(patterns, vectorBits);
     populateTransposeToVectorPatterns(patterns, vectorBits);

@@ -7,8 +7,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../OmniMoEToVector/KernelBuilder.h"
 #include "Patterns.h"
+#include "Utils/KernelBuilder.h"
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -29,9 +29,7 @@ struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
         op.getPermutation() != ArrayRef<int64_t>({1, 0}))
       return rewriter.notifyMatchFailure(op, "not a swap on memrefs");
     auto contiguous = [](Value value) {
-      auto [strides, offset] =
-          cast<MemRefType>(value.getType()).getStridesAndOffset();
-      return strides.back() == 1;
+      return cast<MemRefType>(value.getType()).isLastDimUnitStride();
     };
     Value in = op.getInput(), out = op.getInit();
     Type elementType = getElementTypeOrSelf(in.getType());
@@ -67,8 +65,8 @@ struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
               padding);
           if (narrow)
             vector = arith::ExtFOp::create(k, wideType, vector);
-          block = vector::InsertOp::create(k, vector, block,
-                                           ArrayRef<int64_t>{i});
+          block =
+              vector::InsertOp::create(k, vector, block, ArrayRef<int64_t>{i});
         }
         block = vector::TransposeOp::create(k, block, ArrayRef<int64_t>{1, 0});
         for (int64_t j = 0; j < lanes; ++j) {

@@ -15,8 +15,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "KernelBuilder.h"
 #include "Patterns.h"
+#include "Utils/KernelBuilder.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"

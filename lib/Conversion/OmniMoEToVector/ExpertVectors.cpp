@@ -31,8 +31,10 @@ ExpertRow mlir::omnimoe::loadExpertRow(KernelBuilder &k, Value experts,
     part = arith::RemUIOp::create(k, column, k.index(width));
   }
   Value id = k.load(experts, {token, choice});
-  Value valid =
-      k.compare(arith::CmpIPredicate::ult, id, k.i32(numExperts));
+  // Unsigned, so that negative ids fail too; an i32 names no more than 2^31.
+  int64_t known = std::min<int64_t>(numExperts, int64_t(1) << 31);
+  Value valid = k.compare(arith::CmpIPredicate::ult, id,
+                          k.i32(static_cast<int32_t>(known)));
   Value row = k.toIndex(k.choose(valid, id, k.i32(0)));
   if (width > 1)
     row = k.add(k.mul(row, width), part);
@@ -43,10 +45,10 @@ Value mlir::omnimoe::loadWide(KernelBuilder &k, VectorType type, Value memref,
                               ValueRange indices, Value mask) {
   Type elementType = cast<MemRefType>(memref.getType()).getElementType();
   VectorType loaded = type.clone(elementType);
-  Value vector = mask ? Value(vector::MaskedLoadOp::create(
-                            k, loaded, memref, indices, mask,
-                            k.real(loaded, 0.0)))
-                      : k.loadVector(loaded, memref, indices);
+  Value vector =
+      mask ? Value(vector::MaskedLoadOp::create(k, loaded, memref, indices,
+                                                mask, k.real(loaded, 0.0)))
+           : k.loadVector(loaded, memref, indices);
   if (elementType == type.getElementType())
     return vector;
   return arith::ExtFOp::create(k, type, vector);
@@ -56,8 +58,7 @@ void mlir::omnimoe::forEachVector(
     KernelBuilder &k, int64_t hiddenSize, int64_t lanes,
     llvm::function_ref<void(Value d, Value mask)> body) {
   int64_t whole = hiddenSize / lanes * lanes;
-  k.loop(k.index(0), k.index(whole), lanes,
-         [&](Value d) { body(d, nullptr); });
+  k.loop(k.index(0), k.index(whole), lanes, [&](Value d) { body(d, nullptr); });
   if (whole != hiddenSize)
     body(k.index(whole), k.prefixMask(lanes, hiddenSize - whole));
 }
@@ -68,13 +69,11 @@ SmallVector<Value> mlir::omnimoe::forEachVector(
                                           ValueRange carried)>
         body) {
   int64_t whole = hiddenSize / lanes * lanes;
-  SmallVector<Value> results = llvm::to_vector_of<Value>(
-      k.loop(k.index(0), k.index(whole), lanes, inits,
-             [&](Value d, ValueRange carried) {
-               return body(d, nullptr, carried);
-             }));
+  SmallVector<Value> results = llvm::to_vector_of<Value>(k.loop(
+      k.index(0), k.index(whole), lanes, inits,
+      [&](Value d, ValueRange carried) { return body(d, nullptr, carried); }));
   if (whole != hiddenSize)
-    results = body(k.index(whole), k.prefixMask(lanes, hiddenSize - whole),
-                   results);
+    results =
+        body(k.index(whole), k.prefixMask(lanes, hiddenSize - whole), results);
   return results;
 }

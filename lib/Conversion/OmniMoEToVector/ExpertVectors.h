@@ -1,4 +1,5 @@
-//===- ExpertVectors.h - Rows of expert vectors ------------------*- C++ -*-===//
+//===- ExpertVectors.h - Rows of expert vectors ------------------*- C++
+//-*-===//
 //
 // Atomic and wide experts look alike to the kernels: vectors [N, D] or
 // [N, r, D] are rows [N * r, D], values per pair [T, K] or [T, K, r] are
@@ -10,7 +11,7 @@
 #ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_EXPERTVECTORS_H
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_EXPERTVECTORS_H
 
-#include "KernelBuilder.h"
+#include "Utils/KernelBuilder.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
 namespace mlir::omnimoe {

@@ -1,7 +1,9 @@
 //===- OmniMoEToVector.cpp - The pass convert-omnimoe-to-vector -----------===//
 
 #include "Patterns.h"
+#include "Utils/KernelBuilder.h"
 #include "omnimoe/Conversion/Passes.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -27,12 +29,32 @@ struct ConvertOmniMoEToVectorPass
   using ConvertOmniMoEToVectorPassBase::ConvertOmniMoEToVectorPassBase;
 
   void runOnOperation() override {
+    if (!isSupportedVectorWidth(vectorBits)) {
+      getOperation()->emitError("option 'vector-bits' must be a power of two "
+                                "from 64 to 65536, got ")
+          << vectorBits;
+      return signalPassFailure();
+    }
+    bool failedAny = false;
+    getOperation()->walk([&](Operation *op) {
+      failedAny |= failed(checkVectorPreconditions(op));
+    });
+    if (failedAny)
+      return signalPassFailure();
     RewritePatternSet patterns(&getContext());
     populateRouteToVectorPatterns(patterns, vectorBits);
     populateDispatchToVectorPatterns(patterns);
     populateTokenCentricPatterns(patterns, vectorBits);
     populateBlockProductPatterns(patterns, vectorBits);
     walkAndApplyPatterns(getOperation(), std::move(patterns));
+    getOperation()->walk([&](RouteOp op) {
+      if (op->getNumResults() != 0)
+        return;
+      op.emitOpError("has a grid too large for the vector lowering: rows and "
+                     "columns take more than 31 bits together, got ")
+          << op.getNumRows() << " x " << op.getNumCols();
+      signalPassFailure();
+    });
   }
 };
 } // namespace

@@ -13,6 +13,10 @@
 
 namespace mlir::omnimoe {
 
+/// Emits an error if `op` is an operation of this dialect on memrefs that the
+/// patterns below cannot lower.
+LogicalResult checkVectorPreconditions(Operation *op);
+
 /// `omnimoe.route` to arith, memref, scf and vector.
 /// `vectorBits` is the width of a vector register.
 void populateRouteToVectorPatterns(RewritePatternSet &patterns,

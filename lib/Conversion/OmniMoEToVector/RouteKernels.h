@@ -10,7 +10,7 @@
 #ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_ROUTEKERNELS_H
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_ROUTEKERNELS_H
 
-#include "KernelBuilder.h"
+#include "Utils/KernelBuilder.h"
 
 namespace mlir::omnimoe {
 

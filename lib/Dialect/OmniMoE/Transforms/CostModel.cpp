@@ -28,6 +28,8 @@ using namespace mlir::omnimoe;
 static constexpr double kProductEfficiency = 0.75;
 /// Share of it that streaming dot products and sums reach from near caches.
 static constexpr double kStreamEfficiency = 0.25;
+/// How much faster scattered rows come out of the second-level cache.
+static constexpr double kNearCacheSpeedup = 4;
 /// Seconds to pick one pair's product out of a block and to put its
 /// coefficient into one.
 static constexpr double kSecondsPerPair = 6e-9;
@@ -75,13 +77,14 @@ struct Workload {
   double tableBytes() const {
     return 2.0 * shape.numExperts * shape.width * rowBytes();
   }
-  /// Bytes a second at which scattered rows of the tables arrive.
+  /// Bytes a second at which scattered rows of the tables arrive: the part of
+  /// them that the second-level caches hold comes faster.
   double streamRate() const {
     double cache = target.getCacheGbps() * 1e9 * units;
     double memory = std::min(cache, target.getMemoryGbps() * 1e9);
-    if (tableBytes() <= target.getL2Bytes())
-      return 3 * cache;
-    return tableBytes() <= target.getLlcBytes() ? cache : memory;
+    double held = std::min(1.0, target.getL2Bytes() / tableBytes());
+    double beyond = tableBytes() <= target.getLlcBytes() ? cache : memory;
+    return 1 / (held / (kNearCacheSpeedup * cache) + (1 - held) / beyond);
   }
   /// Tokens run in at most `units` parts; a few tokens leave units idle.
   double busyUnits() const { return std::min(tokens, units) / units; }

@@ -1,6 +1,6 @@
 //===- KernelBuilder.cpp - Helpers to emit scalar and vector loops --------===//
 
-#include "KernelBuilder.h"
+#include "Utils/KernelBuilder.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
