@@ -282,6 +282,8 @@ setup_build() {
     end_step "up to date"
   else
     announce "cmake --preset $preset"
+    # CMake does not take other compilers over an old cache; objects stay.
+    rm -rf "$directory/CMakeCache.txt" "$directory/CMakeFiles"
     run_logged "configure-$(basename "$directory")" cmake -S "$OMNIMOE_ROOT" \
       --preset "$preset" -B "$directory" "-DPython_EXECUTABLE=$VENV_PYTHON" "$@"
     printf '%s\n' "$wanted" >"$directory/configured"

@@ -152,14 +152,15 @@ class Module:
         order: List[Expr] = []
         keys: Dict[Tuple[str, Tuple[int, ...]], int] = {}
         for leaf in _leaves(expr):
-            key = (leaf.value.name, leaf.dims)
+            key = (leaf.value.name, leaf.dims or ())
             if key not in keys:
                 keys[key] = len(order)
                 order.append(leaf)
         maps = [_map(rank, leaf.dims or ()) for leaf in order]
         maps.append(_map(rank, range(len(init.shape))))
         iterators = ", ".join(f'"{kind}"' for kind in kinds)
-        text = f"linalg.generic {{indexing_maps = [{', '.join(maps)}], iterator_types = [{iterators}]}}"
+        text = f"linalg.generic {{indexing_maps = [{', '.join(maps)}], "
+        text += f"iterator_types = [{iterators}]}}"
         if order:
             names = ", ".join(leaf.value.name for leaf in order)
             types = ", ".join(leaf.value.type for leaf in order)

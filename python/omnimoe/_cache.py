@@ -36,7 +36,8 @@ class CacheInfo:
       hits: calls that found their program in memory.
       misses: calls that had to look for it further.
       programs: programs in memory.
-      disk_hits: programs that were read from the disk cache.
+      disk_hits: programs that needed no compilation, since the compiler still
+        had them or found them in the disk cache.
       directory: folder of the disk cache; None if it is switched off.
       disk_programs: programs in that folder.
       disk_bytes: their size.
@@ -155,12 +156,10 @@ def clear_cache(*, memory: bool = True, disk: bool = True) -> None:
     if memory:
         with _lock:
             specialisers = list(_specialisers)
-            old = list(_programs.values())  # freed after the lock
             _programs.clear()
             _locks.clear()
         for each in specialisers:
             each.clear()
-        del old
     if disk:
         for path in _disk_files():
             try:

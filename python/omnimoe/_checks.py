@@ -7,7 +7,7 @@ what came, and what was expected. They return nothing: results are `_ops`' part.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Dict, Sequence, Tuple
 
 from ._arrays import FLOATS, Argument
@@ -68,14 +68,14 @@ def options(options: Dict[str, Any]) -> None:
     if "weighting" in options:
         check_name("weighting", options["weighting"], WEIGHTINGS)
     eps = options.get("norm_eps", 0.0)
-    if isinstance(eps, bool) or not isinstance(eps, Real) or not 0.0 <= eps < float("inf"):
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0.0 <= eps < float("inf"):
         raise ArgumentError(f"norm_eps: expected a number of at least 0, got {eps!r}")
 
 
 def top_k(value: Any, rows: int, columns: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ArgumentError(f"top_k: expected an integer, got {value!r}")
-    if not 1 <= value <= rows * columns:
+    if not 1 <= int(value) <= rows * columns:
         raise ArgumentError(
             f"top_k: expected 1 <= top_k <= {rows * columns} (a grid of {rows} x {columns} "
             f"experts), got {value}"

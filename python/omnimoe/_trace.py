@@ -165,6 +165,7 @@ class Traced:
     __lt__ = __le__ = __gt__ = __ge__ = __array__ = _no_data
 
 
+_NUMBERS = (int, float, np.floating, np.integer)
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 _UFUNCS = {
     "subtract": "sub",
@@ -236,7 +237,7 @@ def binary(op: str, x: Any, y: Any) -> Traced:
     for value in (x, y):
         if type(value) is Traced:
             _check_float(op, value)
-        elif isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        elif isinstance(value, bool) or not isinstance(value, _NUMBERS):
             raise ArgumentError(
                 f"{op}: expected a value of the jitted function or a number, got "
                 f"{type(value).__name__}; pass arrays as arguments of the function"

@@ -72,6 +72,7 @@ class JitFunction:
         )
         self._specialiser = _cache.specialiser(self._build)
         functools.update_wrapper(self, function)
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != len(self._names) or len(args) != self._num_positional:

@@ -257,8 +257,8 @@ void omnimoe::python::makeContiguous(py::handle object, View &view) {
   if (kind == Kind::Torch) {
     copy = object.attr("detach")().attr("contiguous")();
   } else if (kind == Kind::NumPy) {
-    py::object source = view.owner ? view.owner
-                                   : py::reinterpret_borrow<py::object>(object);
+    py::object source =
+        view.owner ? view.owner : py::reinterpret_borrow<py::object>(object);
     copy = py::module_::import("numpy").attr("array")(
         source, py::arg("order") = "C", py::arg("copy") = true);
   } else {
@@ -327,7 +327,8 @@ static py::object makeTorch(int32_t type, const int64_t *shape, int32_t rank) {
   if (!known.torchEmpty) {
     py::module_ torch = py::module_::import("torch");
     for (int i = 0; i < 4; ++i)
-      known.torchTypes[i] = py::object(torch.attr(kTypeNames[i])).release().ptr();
+      known.torchTypes[i] =
+          py::object(torch.attr(kTypeNames[i])).release().ptr();
     known.torchCPU = torch.attr("device")("cpu").release().ptr();
     known.torchKeywords = py::make_tuple("dtype", "device").release().ptr();
     known.torchEmpty = py::object(torch.attr("empty")).release().ptr();
@@ -336,8 +337,8 @@ static py::object makeTorch(int32_t type, const int64_t *shape, int32_t rank) {
   for (int32_t i = 0; i < rank; ++i)
     sizes[i] = py::int_(shape[i]);
   PyObject *arguments[] = {sizes.ptr(), known.torchTypes[type], known.torchCPU};
-  PyObject *made = PyObject_Vectorcall(known.torchEmpty, arguments, 1,
-                                       known.torchKeywords);
+  PyObject *made =
+      PyObject_Vectorcall(known.torchEmpty, arguments, 1, known.torchKeywords);
   if (!made)
     throw py::error_already_set();
   return py::reinterpret_steal<py::object>(made);

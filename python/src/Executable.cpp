@@ -165,9 +165,9 @@ void Executable::readArgument(py::handle object, const TensorSpec &spec,
       tokens = view.shape[i];
       tokensFrom = spec.name;
     } else if (view.shape[i] != tokens) {
-      raise("ShapeError", spec.name + ": expected T = " +
-                              std::to_string(tokens) + " tokens as in " +
-                              tokensFrom + ", got " +
+      raise("ShapeError", spec.name +
+                              ": expected T = " + std::to_string(tokens) +
+                              " tokens as in " + tokensFrom + ", got " +
                               std::to_string(view.shape[i]));
     }
   }
@@ -235,10 +235,10 @@ py::object Executable::call(const py::args &arrays) {
 void Executable::invoke(const py::args &arrays, py::handle workspace) {
   size_t expected = inputs.size() + outputs.size();
   if (arrays.size() != expected)
-    raise("ArgumentError",
-          "expected " + std::to_string(inputs.size()) + " inputs and " +
-              std::to_string(outputs.size()) + " outputs, got " +
-              std::to_string(arrays.size()) + " arrays");
+    raise("ArgumentError", "expected " + std::to_string(inputs.size()) +
+                               " inputs and " + std::to_string(outputs.size()) +
+                               " outputs, got " +
+                               std::to_string(arrays.size()) + " arrays");
   std::vector<View> views(expected);
   int64_t tokens = -1;
   std::string tokensFrom;

@@ -53,10 +53,10 @@ public:
 private:
   void readSignature();
   /// Reads `object` as argument `spec`; the first dynamic one sets `tokens`.
-  void readArgument(pybind11::handle object, const TensorSpec &spec,
-                    View &view, int64_t &tokens, std::string &tokensFrom);
-  void invokeTensors(const std::vector<OmniMoeTensor> &tensors,
-                     void *workspace, int64_t workspaceBytes);
+  void readArgument(pybind11::handle object, const TensorSpec &spec, View &view,
+                    int64_t &tokens, std::string &tokensFrom);
+  void invokeTensors(const std::vector<OmniMoeTensor> &tensors, void *workspace,
+                     int64_t workspaceBytes);
 
   OmniMoeExecutable *handle = nullptr;
   std::vector<TensorSpec> inputs;

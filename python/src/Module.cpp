@@ -55,8 +55,8 @@ static py::str runPipeline(const std::string &ir, const std::string &pipeline) {
   OmniMoeStatus status;
   {
     py::gil_scoped_release unlocked;
-    status = omnimoe_run_pipeline(ir.data(), ir.size(), pipeline.c_str(),
-                                  &result);
+    status =
+        omnimoe_run_pipeline(ir.data(), ir.size(), pipeline.c_str(), &result);
   }
   check(status);
   return takeString(result);

@@ -47,8 +47,8 @@ Specialiser::find(const std::vector<View> &views, uint64_t mask,
 
 py::object Specialiser::call(const py::tuple &arrays, py::object options) {
   if (arrays.size() > 64)
-    raise("ArgumentError", "expected at most 64 arrays, got " +
-                               std::to_string(arrays.size()));
+    raise("ArgumentError",
+          "expected at most 64 arrays, got " + std::to_string(arrays.size()));
   std::vector<View> views(arrays.size());
   bool readable = true;
   for (size_t i = 0; i < views.size(); ++i)

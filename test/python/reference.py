@@ -149,7 +149,8 @@ def layer(
     """The layer's result, and per token the gap between the K-th and the next
     score: where it is tiny, rounding may choose another expert."""
     rows, columns = router(x, params, eps)
-    sums = (rows[:, :, None] + columns[:, None, :]).reshape(len(x), rows.shape[1] * columns.shape[1])
+    count = rows.shape[1] * columns.shape[1]
+    sums = (rows[:, :, None] + columns[:, None, :]).reshape(len(x), count)
     order = np.argsort(-sums, axis=1, kind="stable")
     best = np.take_along_axis(sums, order, axis=1)
     gap = best[:, top_k - 1] - best[:, top_k] if sums.shape[1] > top_k else np.full(len(x), np.inf)

@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import omnimoe
@@ -103,7 +102,8 @@ def test_default_folder(run_python, tmp_path):
     variables = {k: v for k, v in os.environ.items() if k != "OMNIMOE_CACHE_DIR"}
     variables.update({k: str(v) for k, v in environment.items()})
     variables["PYTHONPATH"] = str(Path(omnimoe.__file__).parent.parent)
-    done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path / ".cache" / "omnimoe"), done.stderr
 
 

@@ -41,7 +41,10 @@ def test_dump_by_environment(tmp_path, monkeypatch, fresh_cache):
 
 @pytest.mark.parametrize(
     "value, message",
-    [("nonsense:dir", "unknown stage 'nonsense'; stages are all, input"), ("all:", "with a folder")],
+    [
+        ("nonsense:dir", "unknown stage 'nonsense'; stages are all, input"),
+        ("all:", "with a folder"),
+    ],
 )
 def test_wrong_dump(monkeypatch, value, message, fresh_cache):
     with pytest.raises(omnimoe.ArgumentError, match=f"dump: .*{message}"):

@@ -216,7 +216,8 @@ def test_refusals():
     refuses(omnimoe.ShapeError, "do not broadcast", lambda x, y: x + y, X, X[:, :3])
     refuses(omnimoe.ShapeError, "add: expected element type", lambda x, i: x + i, X, X.astype("i4"))
     square = np.zeros((20, 20), np.float32)
-    refuses(omnimoe.ShapeError, "used both as", lambda x, d: omnimoe.mlp(x, x, x, d), square, square)
+    refuses(omnimoe.ShapeError, "used both as",
+            lambda x, down: omnimoe.mlp(x, x, x, down), square, square)
     with pytest.raises(wrong, match="args: a jitted function has a fixed list"):
         omnimoe.jit(lambda *args: args[0])
     with pytest.raises(wrong, match="expected a callable, got int"):

@@ -26,7 +26,7 @@ struct ConvertLinalgToVectorPass
   void runOnOperation() override {
     if (!isSupportedVectorWidth(vectorBits)) {
       getOperation()->emitError("option 'vector-bits' must be a power of two "
-                                "from 64 to 65536, got ")
+                                "from 64 to 2048, got ")
           << vectorBits;
       return signalPassFailure();
     }

@@ -31,7 +31,7 @@ struct ConvertOmniMoEToVectorPass
   void runOnOperation() override {
     if (!isSupportedVectorWidth(vectorBits)) {
       getOperation()->emitError("option 'vector-bits' must be a power of two "
-                                "from 64 to 65536, got ")
+                                "from 64 to 2048, got ")
           << vectorBits;
       return signalPassFailure();
     }
@@ -50,9 +50,11 @@ struct ConvertOmniMoEToVectorPass
     getOperation()->walk([&](RouteOp op) {
       if (op->getNumResults() != 0)
         return;
-      op.emitOpError("has a grid too large for the vector lowering: rows and "
-                     "columns take more than 31 bits together, got ")
-          << op.getNumRows() << " x " << op.getNumCols();
+      op.emitOpError("chooses among too many rows and columns: the numbers of "
+                     "min(top_k, rows) rows and min(top_k, columns) columns "
+                     "must fit into 31 bits, got top_k ")
+          << op.getTopK() << " of " << op.getNumRows() << " x "
+          << op.getNumCols();
       signalPassFailure();
     });
   }

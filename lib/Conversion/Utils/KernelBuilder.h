@@ -16,7 +16,7 @@ namespace mlir::omnimoe {
 /// Whether kernels can be built from vectors of that many bits: two lanes of
 /// f32 at least, and blocks of lanes that tile each other.
 inline bool isSupportedVectorWidth(int64_t vectorBits) {
-  return vectorBits >= 64 && vectorBits <= 65536 &&
+  return vectorBits >= 64 && vectorBits <= 2048 &&
          llvm::isPowerOf2_64(vectorBits);
 }
 
