@@ -122,7 +122,7 @@ def _cells(row: Row) -> List[str]:
         quantity(row.measured, row.unit),
         beside,
         "" if row.ratio is None else f"{row.ratio:.2f}x",
-        "" if row.target_ratio is None else f"≥ {row.target_ratio:g}x",
+        "" if row.target_ratio is None else f"≥ {row.target_ratio:.3g}x",
         "" if row.floor is None else quantity(row.floor, "s"),
         marks[row.passed],
     ]

@@ -52,10 +52,11 @@ announce() {
   printf '[%d/%d] %s: %s\n' "$STEP" "$STEPS" "$STEP_TITLE" "$1"
 }
 
-# Passes the newest line of standard input on: at once on a terminal, where it
-# overwrites the one before, every 20 seconds elsewhere.
+# Shows the newest line of standard input: on a terminal from the first second
+# on, each line over the one before, elsewhere every 20 seconds. A heading given
+# stands before the first, so what is done at once prints nothing.
 show_progress() {
-  local line='' newest='' status shown=$SECONDS columns
+  local heading=${1:-} line='' newest='' status began=$SECONDS shown=$SECONDS columns
   columns=$(($(tput cols 2>/dev/null || echo 80) - 8))
   while true; do
     status=0
@@ -64,10 +65,17 @@ show_progress() {
     # Above 128: nothing came for five seconds. Else a failure is the end.
     [ "$status" -gt 0 ] && [ "$status" -le 128 ] && break
     if [ -t 1 ]; then
+      [ $((SECONDS - began)) -ge 1 ] || continue
+    else
+      [ $((SECONDS - shown)) -ge 20 ] || continue
+    fi
+    if [ -n "$heading" ]; then announce "$heading"; fi
+    heading=''
+    shown=$SECONDS
+    if [ -t 1 ]; then
       printf '\r\033[K      %s' "${newest:0:columns}"
-    elif [ $((SECONDS - shown)) -ge 20 ]; then
+    else
       printf '      %s\n' "${newest:0:100}"
-      shown=$SECONDS
     fi
   done
   if [ -t 1 ]; then printf '\r\033[K'; fi
@@ -78,7 +86,7 @@ try_logged() {
   local log=$OMNIMOE_LOGS/$1.log
   shift
   mkdir -p "$OMNIMOE_LOGS"
-  "$@" </dev/null 2>&1 | tee "$log" | show_progress
+  "$@" </dev/null 2>&1 | tee "$log" | show_progress "${HEADING:-}"
 }
 
 # The same; a failure shows the end of the log and is final.
@@ -291,14 +299,13 @@ setup_build() {
   fi
 
   begin_step "Build"
-  local pending
-  if pending=$(ninja -C "$directory" -n 2>/dev/null | tail -n 1) &&
-    [[ $pending == *"no work to do"* ]]; then
+  local name
+  name=build-$(basename "$directory")
+  HEADING="ninja with $(nproc) jobs" NINJA_STATUS='[%f of %t, %es] ' \
+    run_logged "$name" ninja -C "$directory" -j "$(nproc)"
+  if [ "$(tail -n 1 "$OMNIMOE_LOGS/$name.log")" = "ninja: no work to do." ]; then
     end_step "up to date"
   else
-    announce "ninja with $(nproc) jobs"
-    NINJA_STATUS='[%f of %t, %es] ' run_logged "build-$(basename "$directory")" \
-      ninja -C "$directory" -j "$(nproc)"
     end_step "done"
   fi
 }

@@ -1,7 +1,7 @@
 # Finds LLVM and MLIR, sets the flags of the project, and defines the functions
 # that the CMakeLists.txt files use:
 #
-#   add_omnimoe_library(NAME [NO_PCH] [SOURCES...])  one folder of lib/ as objects
+#   add_omnimoe_library(NAME [NO_LLVM] [SOURCES...]) one folder of lib/ as objects
 #   add_omnimoe_tool(NAME SOURCES...)                an executable over all of them
 #   omnimoe_link_llvm(TARGET)                        links LLVM and MLIR
 #
@@ -47,6 +47,9 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     list(APPEND OMNIMOE_CXX_FLAGS "SHELL:-Xclang -fno-pch-timestamp")
   endif()
 endif()
+
+# For sources that use LLVM.
+set(OMNIMOE_LLVM_FLAGS "SHELL:-include ${PROJECT_SOURCE_DIR}/lib/LLVMLayout.h")
 
 if(OMNIMOE_SANITIZE)
   # LLVM itself is not instrumented: its allocators' user poisoning would be
@@ -121,14 +124,22 @@ if(OMNIMOE_PCH)
   configure_file(${CMAKE_BINARY_DIR}/PrecompiledHeader.cpp.tmp
     ${CMAKE_BINARY_DIR}/PrecompiledHeader.cpp COPYONLY)
   add_library(omnimoe_pch OBJECT ${CMAKE_BINARY_DIR}/PrecompiledHeader.cpp)
-  target_compile_options(omnimoe_pch PRIVATE ${OMNIMOE_CXX_FLAGS})
+  target_compile_options(omnimoe_pch PRIVATE ${OMNIMOE_CXX_FLAGS} ${OMNIMOE_LLVM_FLAGS})
   target_precompile_headers(omnimoe_pch PRIVATE
     "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/lib/PrecompiledHeader.h>")
 endif()
 
+function(omnimoe_use_llvm_headers target)
+  target_compile_options(${target} PRIVATE ${OMNIMOE_CXX_FLAGS} ${OMNIMOE_LLVM_FLAGS})
+  add_dependencies(${target} omnimoe-headers)
+  if(OMNIMOE_PCH)
+    target_precompile_headers(${target} REUSE_FROM omnimoe_pch)
+  endif()
+endfunction()
+
 # Without sources given, takes the .cpp files of the current folder.
 function(add_omnimoe_library name)
-  cmake_parse_arguments(ARG "NO_PCH" "" "" ${ARGN})
+  cmake_parse_arguments(ARG "NO_LLVM" "" "" ${ARGN})
   set(sources ${ARG_UNPARSED_ARGUMENTS})
   if(NOT sources)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
@@ -137,10 +148,10 @@ function(add_omnimoe_library name)
     return()
   endif()
   add_library(${name} OBJECT ${sources})
-  target_compile_options(${name} PRIVATE ${OMNIMOE_CXX_FLAGS})
-  add_dependencies(${name} omnimoe-headers)
-  if(OMNIMOE_PCH AND NOT ARG_NO_PCH)
-    target_precompile_headers(${name} REUSE_FROM omnimoe_pch)
+  if(ARG_NO_LLVM)
+    target_compile_options(${name} PRIVATE ${OMNIMOE_CXX_FLAGS})
+  else()
+    omnimoe_use_llvm_headers(${name})
   endif()
   set_property(GLOBAL APPEND PROPERTY OMNIMOE_LIBRARIES ${name})
 endfunction()
@@ -156,7 +167,7 @@ endfunction()
 
 function(add_omnimoe_tool name)
   add_executable(${name} ${ARGN})
-  target_compile_options(${name} PRIVATE ${OMNIMOE_CXX_FLAGS})
+  target_compile_options(${name} PRIVATE ${OMNIMOE_CXX_FLAGS} ${OMNIMOE_LLVM_FLAGS})
   add_dependencies(${name} omnimoe-headers)
   omnimoe_link_objects(${name})
 endfunction()

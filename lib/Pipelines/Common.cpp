@@ -2,7 +2,6 @@
 
 #include "Common.h"
 
-#include "mlir/Dialect/Bufferization/Pipelines/Passes.h"
 #include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -50,7 +49,5 @@ void mlir::omnimoe::buildBufferize(OpPassManager &pm) {
   addCleanup(pm);
   addContract(pm, "bufferize");
   pm.addPass(createPlanWorkspacePass());
-  bufferization::buildBufferDeallocationPipeline(
-      pm, bufferization::BufferDeallocationPipelineOptions());
   addCleanup(pm);
 }

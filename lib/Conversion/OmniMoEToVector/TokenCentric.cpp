@@ -108,26 +108,32 @@ struct CombineToTokens : OpRewritePattern<CombineOp> {
     Value vectors = collapseExperts(k, op.getVectors());
     Value coefficients = collapsePairs(k, op.getCoefficients());
     auto type = VectorType::get({lanes}, k.getF32Type());
+    auto maskType = VectorType::get({lanes}, k.getI1Type());
     Value zero = k.real(k.getF32Type(), 0.0);
 
     Value tokens = memref::DimOp::create(k, experts, 0);
     k.loop(k.index(0), tokens, 1, [&](Value token) {
       forEachColumns(k, op.getTopK() * width, [&](Value column, int64_t count) {
-        SmallVector<Value> rows, factors;
+        SmallVector<Value> rows, factors, valid;
         for (int64_t i = 0; i < count; ++i) {
           Value at = k.add(column, i);
           ExpertRow row = loadExpertRow(k, experts, token, at,
                                         op.getNumExperts(), width);
           rows.push_back(row.row);
+          // A pair without an expert must not even multiply: 0 * inf is NaN.
+          valid.push_back(k.broadcast(maskType, row.valid));
           factors.push_back(k.broadcast(
               type, k.choose(row.valid, k.load(coefficients, {token, at}),
                              zero)));
         }
         forEachVector(k, op.getHiddenSize(), lanes, [&](Value d, Value mask) {
           Value sum = loadWide(k, type, out, {token, d}, mask);
-          for (auto [row, factor] : llvm::zip(rows, factors))
+          for (auto [row, factor, some] : llvm::zip(rows, factors, valid)) {
+            Value lanesOfRow = mask ? k.both(mask, some) : some;
             sum = vector::FMAOp::create(
-                k, factor, loadWide(k, type, vectors, {row, d}, mask), sum);
+                k, factor, loadWide(k, type, vectors, {row, d}, lanesOfRow),
+                sum);
+          }
           if (mask)
             vector::MaskedStoreOp::create(k, out, ValueRange{token, d}, mask,
                                           sum);

@@ -26,14 +26,20 @@ static LogicalResult expectRank(Operation *op, StringRef name, Value value,
                            << form << ", got " << value.getType();
 }
 
-/// Requires a compile-time size: everything but the tokens is static.
+/// Requires a compile-time size of at least one: only the tokens are dynamic,
+/// and only they may be none.
 static LogicalResult expectStatic(Operation *op, StringRef name, Value value,
                                   unsigned firstStatic) {
-  for (unsigned dim = firstStatic; dim < shaped(value).getRank(); ++dim)
+  for (unsigned dim = firstStatic; dim < shaped(value).getRank(); ++dim) {
     if (shaped(value).isDynamicDim(dim))
       return op->emitOpError()
              << "operand '" << name << "' must have a static size in dimension "
              << dim << ", got " << value.getType();
+    if (shaped(value).getDimSize(dim) == 0)
+      return op->emitOpError()
+             << "operand '" << name << "' must not be empty in dimension "
+             << dim << ", got " << value.getType();
+  }
   return success();
 }
 
@@ -79,13 +85,15 @@ static LogicalResult verifyDispatch(Operation *op, OperandRange dispatch,
     return op->emitOpError() << "dispatch takes 4 operands (offsets, tokens, "
                                 "starts, pairs), got "
                              << dispatch.size();
-  for (auto [name, value] : llvm::zip(
-           ArrayRef<StringRef>{"offsets", "tokens", "starts", "pairs"},
-           dispatch))
+  for (auto [name, value] :
+       llvm::zip(ArrayRef<StringRef>{"offsets", "tokens", "starts", "pairs"},
+                 dispatch))
     if (failed(expectRank(op, name, value, {1}, "[n]")))
       return failure();
-  int64_t groupSize = schedule && *schedule ? schedule->getGroupSize() : 1;
-  int64_t groups = llvm::divideCeil(numExperts, std::max<int64_t>(groupSize, 1));
+  int64_t groupSize = 1;
+  if (schedule && *schedule)
+    groupSize = std::max<int64_t>(schedule->getGroupSize(), 1);
+  int64_t groups = llvm::divideCeil(numExperts, groupSize);
   int64_t offsets = shaped(dispatch[0]).getDimSize(0);
   if (!ShapedType::isDynamic(offsets) && offsets != groups + 1)
     return op->emitOpError()
@@ -119,14 +127,16 @@ LogicalResult RouteOp::verify() {
     if (failed(expectSameSize(op, "the number of tokens", "row_logits",
                               getRowLogits(), 0, name, value, 0)))
       return failure();
-  int64_t experts = getNumRows() * getNumCols();
-  if (getTopK() < 1 || getTopK() > experts)
+  int64_t experts;
+  if (llvm::MulOverflow(getNumRows(), getNumCols(), experts) ||
+      experts > std::numeric_limits<int32_t>::max())
+    return emitOpError() << "expert ids are i32: rows * columns = "
+                         << getNumRows() << " * " << getNumCols()
+                         << " is too large";
+  if (getTopK() > experts)
     return emitOpError() << "top_k must lie between 1 and rows * columns = "
                          << getNumRows() << " * " << getNumCols() << " = "
                          << experts << ", got " << getTopK();
-  if (experts > std::numeric_limits<int32_t>::max())
-    return emitOpError() << "expert ids are i32: rows * columns = " << experts
-                         << " is too large";
   return verifyDestinations(op);
 }
 
@@ -144,16 +154,21 @@ LogicalResult DispatchOp::verify() {
       failed(expectRank(op, "pairs", getPairs(), {1}, "[P]")))
     return failure();
   if (int64_t(getNumExperts()) < 1 || int64_t(getGroupSize()) < 1)
-    return emitOpError() << "num_experts and group_size must be at least 1, got "
-                         << int64_t(getNumExperts()) << " and "
-                         << int64_t(getGroupSize());
+    return emitOpError()
+           << "num_experts and group_size must be at least 1, got "
+           << int64_t(getNumExperts()) << " and " << int64_t(getGroupSize());
   int64_t offsets = shaped(getOffsets()).getDimSize(0);
   if (offsets != getNumGroups() + 1)
     return emitOpError() << "operand 'offsets' must have groups + 1 = "
-                         << getNumGroups() + 1 << " entries, got " << offsets;
+                         << getNumGroups() + 1 << " entries, got "
+                         << getOffsets().getType();
   int64_t tokens = shaped(getExperts()).getDimSize(0);
   if (!ShapedType::isDynamic(tokens)) {
-    int64_t pairs = tokens * getTopK();
+    int64_t pairs;
+    if (llvm::MulOverflow(tokens, getTopK(), pairs) ||
+        pairs >= std::numeric_limits<int32_t>::max())
+      return emitOpError() << "pairs are numbered in i32: tokens * top_k = "
+                           << tokens << " * " << getTopK() << " is too large";
     for (auto [name, value, size] :
          {std::tuple<StringRef, Value, int64_t>{"tokens", getTokens(), pairs},
           {"starts", getStarts(), pairs + 1},
@@ -184,14 +199,13 @@ static LogicalResult verifyPairValues(Operation *op, StringRef name,
       failed(expectStatic(op, sideName, side, 0)) ||
       failed(expectSameSize(op, "the number of tokens", name, values, 0,
                             "experts", experts, 0)) ||
-      failed(expectSameSize(op, "top_k", name, values, 1, "experts", experts,
-                            1)))
+      failed(
+          expectSameSize(op, "top_k", name, values, 1, "experts", experts, 1)))
     return failure();
   if (shaped(values).getRank() != shaped(side).getRank())
-    return op->emitOpError()
-           << "wide experts need both '" << name << "' and '" << sideName
-           << "' of rank 3, got " << values.getType() << " and "
-           << side.getType();
+    return op->emitOpError() << "wide experts need both '" << name << "' and '"
+                             << sideName << "' of rank 3, got "
+                             << values.getType() << " and " << side.getType();
   if (shaped(values).getRank() == 3)
     return expectSameSize(op, "the width of an expert", name, values, 2,
                           sideName, side, 1);
@@ -292,7 +306,7 @@ static LogicalResult reifyDpsShapes(OpBuilder &builder,
   return success();
 }
 
-#define OMNIMOE_DEFINE_DPS_METHODS(OpTy, readsDestinations)                     \
+#define OMNIMOE_DEFINE_DPS_METHODS(OpTy, readsDestinations)                    \
   void OpTy::getEffects(                                                       \
       SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>      \
           &effects) {                                                          \

@@ -6,7 +6,11 @@
 // 3. Clone the computation of the sizes into `omnimoe_workspace_size`, with T
 //    in place of the arguments' leading sizes.
 //
-// Allocations live from their place to the end of the program; they are few,
+// 4. Free every other allocation at the end of its block, which is part of a
+//    tile. (Upstream's ownership-based deallocation does not look into
+//    scf.forall.)
+//
+// Planned allocations live from their place to the end of the program; they are few,
 // since values between operations exist only in tiles.
 //
 //===----------------------------------------------------------------------===//
@@ -163,6 +167,26 @@ struct PlanWorkspacePass : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePas
     return success();
   }
 
+  /// A buffer of a tile never leaves the block it is made in.
+  static LogicalResult freeInTiles(func::FuncOp function) {
+    WalkResult result = function.walk([](memref::AllocOp alloc) {
+      auto isFree = [](Operation *user) {
+        return isa<memref::DeallocOp>(user);
+      };
+      if (llvm::any_of(alloc->getUsers(), isFree))
+        return WalkResult::advance();
+      Operation *terminator = alloc->getBlock()->getTerminator();
+      if (llvm::is_contained(terminator->getOperands(), alloc.getResult())) {
+        alloc.emitOpError("is a tile's buffer that leaves its block");
+        return WalkResult::interrupt();
+      }
+      OpBuilder builder(terminator);
+      memref::DeallocOp::create(builder, alloc.getLoc(), alloc);
+      return WalkResult::advance();
+    });
+    return failure(result.wasInterrupted());
+  }
+
   void runOnOperation() override {
     if (getOperation().lookupSymbol(kSizeFunction))
       return;
@@ -178,7 +202,7 @@ struct PlanWorkspacePass : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePas
       }
       entry = function;
     }
-    if (entry && failed(plan(entry)))
+    if (entry && (failed(plan(entry)) || failed(freeInTiles(entry))))
       signalPassFailure();
   }
 };

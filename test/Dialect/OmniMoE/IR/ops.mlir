@@ -69,7 +69,7 @@ func.func @dispatch_on_memrefs(%e: memref<3x2xi32>, %o: memref<8xi32>, %g: memre
 // CHECK-SAME:    %[[X:.*]]: tensor<?x512xf32>, %[[W:.*]]: tensor<4096x512xf32>, %[[E:.*]]: tensor<?x16xi32>, %[[S:.*]]: tensor<?x16xf32>)
 // CHECK:         %[[R:.*]] = omnimoe.grouped_matmul ins(%[[X]], %[[W]], %[[E]] : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)
 // CHECK-SAME:      outs(%[[S]] : tensor<?x16xf32>) -> tensor<?x16xf32>
-// GENERIC:       "omnimoe.grouped_matmul"(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) <{operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>}>
+// GENERIC:       "omnimoe.grouped_matmul"(%{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}) : (tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>, tensor<?x16xf32>) -> tensor<?x16xf32>
 func.func @grouped_matmul(%x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s: tensor<?x16xf32>)
     -> tensor<?x16xf32> {
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)
@@ -83,7 +83,7 @@ func.func @grouped_matmul(%x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: t
 // CHECK-SAME:      dispatch(%[[O]], %[[T]], %[[B]], %[[P]] : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
 // CHECK-SAME:      outs(%{{.*}} : tensor<?x16xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>} -> tensor<?x16xf32>
 // GENERIC:       "omnimoe.grouped_matmul"
-// GENERIC-SAME:    operandSegmentSizes = array<i32: 1, 1, 1, 4, 1>, schedule = #omnimoe.schedule<expert_centric, group_size = 64>
+// GENERIC-SAME:    <{schedule = #omnimoe.schedule<expert_centric, group_size = 64>
 func.func @grouped_matmul_dispatched(%o: tensor<65xi32>, %t: tensor<?xi32>, %b: tensor<?xi32>, %p: tensor<?xi32>,
     %x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s: tensor<?x16xf32>) -> tensor<?x16xf32> {
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)
@@ -118,9 +118,9 @@ func.func @grouped_matmul_wide_on_memrefs(%x: memref<?x8xf32>, %h: memref<?x8xf1
 // CHECK:         omnimoe.combine to_experts ins(%[[A]], %[[SUM]], %[[E]] : tensor<?x16xf32>, tensor<?x512xf32>, tensor<?x16xi32>)
 // CHECK-SAME:      outs(%[[DW]] : tensor<4096x512xf32>) -> tensor<4096x512xf32>
 // GENERIC:       "omnimoe.combine"
-// GENERIC-SAME:    <{kind = #omnimoe<combine_kind to_tokens>, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>}>
+// GENERIC-SAME:    <{kind = #omnimoe<combine_kind to_tokens>}>
 // GENERIC:       "omnimoe.combine"
-// GENERIC-SAME:    <{kind = #omnimoe<combine_kind to_experts>, operandSegmentSizes = array<i32: 1, 1, 1, 0, 1>}>
+// GENERIC-SAME:    <{kind = #omnimoe<combine_kind to_experts>}>
 func.func @combine(%a: tensor<?x16xf32>, %v: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %y: tensor<?x512xf32>, %dw: tensor<4096x512xf32>)
     -> tensor<4096x512xf32> {
   %0 = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)

@@ -54,11 +54,10 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
   }];
   let parameters = (ins
     EnumParameter<OmniMoE_ScheduleKind>:$kind,
-    DefaultValuedParameter<"int64_t", "0">:$groupSize,
-    DefaultValuedParameter<"int64_t", "0">:$tokenTile);
+    DefaultValuedParameter<"int64_t", "0">:$group_size,
+    DefaultValuedParameter<"int64_t", "0">:$token_tile);
   let assemblyFormat = [{
-    `<` $kind (`,` `group_size` `=` $groupSize^)?
-        (`,` `token_tile` `=` $tokenTile^)? `>`
+    `<` $kind (`,` struct($group_size, $token_tile)^)? `>`
   }];
   let genVerifyDecl = 1;
 }

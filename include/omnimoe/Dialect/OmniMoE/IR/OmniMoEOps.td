@@ -238,7 +238,10 @@ def OmniMoE_CombineOp : OmniMoE_TileableOp<"combine"> {
     the experts' vectors: `vectors` [T, D], `out` [N, D] or [N, r, D]. A pair
     whose expert id lies outside [0, N) adds nothing.
 
-    Given a `dispatch` of `experts`, the work goes group by group.
+    Given a `dispatch` of `experts`, the work goes group by group. Schedules that
+    work in blocks multiply the experts of a block that a token did not choose
+    by zero, so that a value in `vectors` which is not finite can reach the
+    tokens of its neighbours as NaN; `token_centric` never touches it.
 
     ```mlir
     %y = omnimoe.combine to_tokens

@@ -201,7 +201,8 @@ def PlanWorkspacePass : Pass<"omnimoe-plan-workspace", "ModuleOp"> {
     offset aligned to 64 bytes, and its `memref.dealloc` goes. A new function
     `omnimoe_workspace_size` gives the bytes that T tokens need. The compiled
     program then allocates nothing outside of its parallel tiles. Sizes may
-    depend on the arguments only through their number of tokens.
+    depend on the arguments only through their number of tokens. An allocation
+    in a tile is freed at the end of its block.
 
     Before:
     ```mlir

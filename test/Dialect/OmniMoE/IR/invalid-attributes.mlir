@@ -1,0 +1,59 @@
+// RUN: omni-opt %s -split-input-file -verify-diagnostics
+
+// expected-error @below {{schedule sizes must not be negative, got group_size -4 and token_tile 0}}
+module attributes {omnimoe.s = #omnimoe.schedule<expert_centric, group_size = -4>} {}
+
+// -----
+
+// expected-error @below {{schedule sizes must not be negative, got group_size 0 and token_tile -8}}
+module attributes {omnimoe.s = #omnimoe.schedule<token_centric, token_tile = -8>} {}
+
+// -----
+
+// expected-error @below {{schedule expert_centric needs a group_size of at least 1}}
+module attributes {omnimoe.s = #omnimoe.schedule<expert_centric>} {}
+
+// -----
+
+// expected-error @below {{schedule dense needs a group_size of at least 1}}
+module attributes {omnimoe.s = #omnimoe.schedule<dense, token_tile = 64>} {}
+
+// -----
+
+// expected-error @below {{schedule hybrid needs a group_size of at least 1}}
+module attributes {omnimoe.s = #omnimoe.schedule<hybrid, group_size = 0>} {}
+
+// -----
+
+// expected-error @below {{schedule token_centric has no groups, got group_size 64}}
+module attributes {omnimoe.s = #omnimoe.schedule<token_centric, group_size = 64>} {}
+
+// -----
+
+// expected-error @+2 {{to be one of: token_centric, expert_centric, dense, hybrid}}
+// expected-error @+1 {{failed to parse OmniMoE_ScheduleAttr parameter 'kind'}}
+module attributes {omnimoe.s = #omnimoe.schedule<row_centric>} {}
+
+// -----
+
+// expected-error @below {{target needs the name of a chip}}
+module attributes {omnimoe.t = #omnimoe.target<chip = "", features = "", units = 1, vectorBits = 512, l1Bytes = 1, l2Bytes = 1,
+  llcBytes = 1, matrixGflops = 1, cacheGbps = 1, memoryGbps = 1>} {}
+
+// -----
+
+// expected-error @below {{target parameter 'units' must be positive, got 0}}
+module attributes {omnimoe.t = #omnimoe.target<chip = "x", features = "", units = 0, vectorBits = 512, l1Bytes = 1, l2Bytes = 1,
+  llcBytes = 1, matrixGflops = 1, cacheGbps = 1, memoryGbps = 1>} {}
+
+// -----
+
+// expected-error @below {{target parameter 'vectorBits' must be positive, got -512}}
+module attributes {omnimoe.t = #omnimoe.target<chip = "x", features = "", units = 1, vectorBits = -512, l1Bytes = 1, l2Bytes = 1,
+  llcBytes = 1, matrixGflops = 1, cacheGbps = 1, memoryGbps = 1>} {}
+
+// -----
+
+// expected-error @below {{target parameter 'memoryGbps' must be positive, got 0}}
+module attributes {omnimoe.t = #omnimoe.target<chip = "x", features = "", units = 1, vectorBits = 512, l1Bytes = 1, l2Bytes = 1,
+  llcBytes = 1, matrixGflops = 1, cacheGbps = 1, memoryGbps = 0>} {}
