@@ -85,7 +85,8 @@ static llvm::SetVector<Operation *> collectTileGroup(Operation *root) {
                  (group.contains(use.getOwner()) &&
                   (isa<CombineOp>(producer) || mayFuseThrough(use, producer)));
         });
-        if (onlyHere)
+        // A fill is cheaper to repeat than to read.
+        if (onlyHere || isa<linalg::FillOp>(producer))
           changed |= group.insert(producer);
       }
     }
