@@ -85,9 +85,9 @@ static LogicalResult verifyDispatch(Operation *op, OperandRange dispatch,
     return op->emitOpError() << "dispatch takes 4 operands (offsets, tokens, "
                                 "starts, pairs), got "
                              << dispatch.size();
-  for (auto [name, value] :
-       llvm::zip(ArrayRef<StringRef>{"offsets", "tokens", "starts", "pairs"},
-                 dispatch))
+  static constexpr StringLiteral names[] = {"offsets", "tokens", "starts",
+                                            "pairs"};
+  for (auto [name, value] : llvm::zip(names, dispatch))
     if (failed(expectRank(op, name, value, {1}, "[n]")))
       return failure();
   int64_t groupSize = 1;
