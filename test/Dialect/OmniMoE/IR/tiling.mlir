@@ -27,14 +27,13 @@ func.func @route(%r: tensor<?x64xf32>, %c: tensor<?x48xf32>, %s: tensor<?x16xf32
 // CHECK-LABEL: func.func @products(
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: tensor<24x8xf32>, %[[UP:[a-z0-9]+]]: tensor<64x2x8xf32>, %[[DOWN:[a-z0-9]+]]: tensor<64x2x8xf32>, %[[E:[a-z0-9]+]]: tensor<24x4xi32>,
 // CHECK-SAME:    %[[S:[a-z0-9]+]]: tensor<24x4x2xf32>, %[[Y:[a-z0-9]+]]: tensor<24x8xf32>)
-// CHECK:         scf.forall (%[[I:.*]]) in (3) shared_outs(%[[YI:.*]] = %[[Y]])
-// CHECK:           %[[AT:.*]] = affine.apply #{{.*}}(%[[I]])
-// CHECK-DAG:       %[[XT:.*]] = tensor.extract_slice %[[X]][%[[AT]], 0] [8, 8] [1, 1]
-// CHECK-DAG:       %[[ET:.*]] = tensor.extract_slice %[[E]][%[[AT]], 0] [8, 4] [1, 1]
-// CHECK-DAG:       %[[ST:.*]] = tensor.extract_slice %[[S]][%[[AT]], 0, 0] [8, 4, 2] [1, 1, 1]
+// CHECK:         scf.forall (%[[I:.*]]) = (0) to (24) step (8) shared_outs(%[[YI:.*]] = %[[Y]])
+// CHECK-DAG:       %[[XT:.*]] = tensor.extract_slice %[[X]][%[[I]], 0] [8, 8] [1, 1]
+// CHECK-DAG:       %[[ET:.*]] = tensor.extract_slice %[[E]][%[[I]], 0] [8, 4] [1, 1]
+// CHECK-DAG:       %[[ST:.*]] = tensor.extract_slice %[[S]][%[[I]], 0, 0] [8, 4, 2] [1, 1, 1]
 // CHECK:           %[[P:.*]] = omnimoe.grouped_matmul ins(%[[XT]], %[[UP]], %[[ET]] : tensor<8x8xf32>, tensor<64x2x8xf32>, tensor<8x4xi32>)
 // CHECK-SAME:        outs(%[[ST]] : tensor<8x4x2xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 8>} -> tensor<8x4x2xf32>
-// CHECK:           %[[YT:.*]] = tensor.extract_slice %[[YI]][%[[AT]], 0] [8, 8] [1, 1]
+// CHECK:           %[[YT:.*]] = tensor.extract_slice %[[YI]][%[[I]], 0] [8, 8] [1, 1]
 // CHECK:           omnimoe.combine to_tokens ins(%[[P]], %[[DOWN]], %[[ET]] : tensor<8x4x2xf32>, tensor<64x2x8xf32>, tensor<8x4xi32>)
 // CHECK-SAME:        outs(%[[YT]] : tensor<8x8xf32>)
 func.func @products(%x: tensor<24x8xf32>, %up: tensor<64x2x8xf32>, %down: tensor<64x2x8xf32>, %e: tensor<24x4xi32>, %s: tensor<24x4x2xf32>,
@@ -52,15 +51,14 @@ func.func @products(%x: tensor<24x8xf32>, %up: tensor<64x2x8xf32>, %down: tensor
 // CHECK-LABEL: func.func @to_experts(
 // CHECK-SAME:    %[[A:[a-z0-9]+]]: tensor<?x4x2xf32>, %[[X:[a-z0-9]+]]: tensor<?x256xf32>, %[[E:[a-z0-9]+]]: tensor<?x4xi32>, %[[DW:[a-z0-9]+]]: tensor<64x2x256xf32>,
 // CHECK-SAME:    %[[O:[a-z0-9]+]]: tensor<65xi32>, %[[P:[a-z0-9]+]]: tensor<?xi32>)
-// CHECK:         %[[T:.*]] = tensor.dim %[[X]], %c0
-// CHECK:         scf.forall (%[[I:.*]]) in (2) shared_outs(%[[WI:.*]] = %[[DW]])
-// CHECK:           %[[AT:.*]] = affine.apply #{{.*}}(%[[I]])
-// CHECK-DAG:       %[[XT:.*]] = tensor.extract_slice %[[X]][0, %[[AT]]] [%[[T]], 128] [1, 1]
-// CHECK-DAG:       %[[WT:.*]] = tensor.extract_slice %[[WI]][0, 0, %[[AT]]] [64, 2, 128] [1, 1, 1]
+// CHECK:         scf.forall (%[[I:.*]]) = (0) to (256) step (128) shared_outs(%[[WI:.*]] = %[[DW]])
+// CHECK:           %[[T:.*]] = tensor.dim %[[X]], %c0
+// CHECK-DAG:       %[[XT:.*]] = tensor.extract_slice %[[X]][0, %[[I]]] [%[[T]], 128] [1, 1]
+// CHECK-DAG:       %[[WT:.*]] = tensor.extract_slice %[[WI]][0, 0, %[[I]]] [64, 2, 128] [1, 1, 1]
 // CHECK:           %[[SUM:.*]] = omnimoe.combine to_experts ins(%[[A]], %[[XT]], %[[E]] : tensor<?x4x2xf32>, tensor<?x128xf32>, tensor<?x4xi32>)
 // CHECK-SAME:        dispatch(%[[O]], %[[P]], %[[P]], %[[P]] : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
 // CHECK-SAME:        outs(%[[WT]] : tensor<64x2x128xf32>)
-// CHECK:           tensor.parallel_insert_slice %[[SUM]] into %[[WI]][0, 0, %[[AT]]] [64, 2, 128] [1, 1, 1]
+// CHECK:           tensor.parallel_insert_slice %[[SUM]] into %[[WI]][0, 0, %[[I]]] [64, 2, 128] [1, 1, 1]
 func.func @to_experts(%a: tensor<?x4x2xf32>, %x: tensor<?x256xf32>, %e: tensor<?x4xi32>, %dw: tensor<64x2x256xf32>,
     %o: tensor<65xi32>, %p: tensor<?xi32>) -> tensor<64x2x256xf32> {
   %0 = omnimoe.combine to_experts ins(%a, %x, %e : tensor<?x4x2xf32>, tensor<?x256xf32>, tensor<?x4xi32>)

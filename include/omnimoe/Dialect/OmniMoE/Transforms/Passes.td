@@ -47,8 +47,7 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
                            "::mlir::tensor::TensorDialect"];
 }
 
-def AccumulateInF32Pass : InterfacePass<"omnimoe-accumulate-in-f32",
-                                        "mlir::FunctionOpInterface"> {
+def AccumulateInF32Pass : Pass<"omnimoe-accumulate-in-f32", "::mlir::func::FuncOp"> {
   let summary = "Give every combine an f32 destination";
   let description = [{
     A combine sums in f32 and rounds once. One with an f16 or bf16 destination
@@ -71,7 +70,7 @@ def AccumulateInF32Pass : InterfacePass<"omnimoe-accumulate-in-f32",
                            "::mlir::tensor::TensorDialect"];
 }
 
-def TilePass : InterfacePass<"omnimoe-tile", "mlir::FunctionOpInterface"> {
+def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
   let summary = "Cut the program along its tokens into parallel tiles";
   let description = [{
     Walks the function from its results backwards. Each operation that no tile
@@ -111,8 +110,7 @@ def TilePass : InterfacePass<"omnimoe-tile", "mlir::FunctionOpInterface"> {
                            "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
 }
 
-def ExpertCentricReorderPass : InterfacePass<"omnimoe-expert-centric-reorder",
-                                             "mlir::FunctionOpInterface"> {
+def ExpertCentricReorderPass : Pass<"omnimoe-expert-centric-reorder", "::mlir::func::FuncOp"> {
   let summary = "Let expert-centric operations work group by group";
   let description = [{
     Gives every `grouped_matmul` and `combine` whose schedule is
@@ -140,8 +138,7 @@ def ExpertCentricReorderPass : InterfacePass<"omnimoe-expert-centric-reorder",
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
 }
 
-def TransposeActivationsPass : InterfacePass<"omnimoe-transpose-activations",
-                                             "mlir::FunctionOpInterface"> {
+def TransposeActivationsPass : Pass<"omnimoe-transpose-activations", "::mlir::func::FuncOp"> {
   let summary = "Put tokens along the vector lanes of dense products";
   let description = [{
     A product of activations and weights that both lie with the summed
