@@ -9,38 +9,57 @@ from typing import Callable, Dict, List
 
 import numpy as np
 
-# Threads of an OpenMP run-time spin for a few milliseconds after a parallel region
-# and would take the cores from whoever is timed next.
-SETTLE_SECONDS = 0.05
+# Threads of an OpenMP run-time spin for a millisecond or so after a parallel
+# region and would take the cores from whoever is timed next.
+SETTLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Times:
+    """Median seconds of a call, for each candidate and round."""
+
+    rounds: Dict[str, List[float]]
+
+    def __getitem__(self, name: str) -> float:
+        """Median seconds of a call over all rounds."""
+        return statistics.median(self.rounds[name])
+
+    def ratio(self, name: str, other: str) -> float:
+        """How many times longer `name` takes than `other`: the median of the
+        rounds' ratios. A round is short, so a machine that is slow for a while
+        slows both."""
+        pairs = zip(self.rounds[name], self.rounds[other])
+        return statistics.median(a / b for a, b in pairs)
 
 
 def interleave(
     candidates: Dict[str, Callable[[int], object]],
     *,
-    rounds: int = 7,
-    burst_seconds: float = 0.15,
+    rounds: int,
+    burst_seconds: float = 0.05,
     max_calls: int = 50,
-) -> Dict[str, float]:
-    """Median seconds of a call of each candidate.
+) -> Times:
+    """Times the candidates in turns.
 
-    The candidates take turns, so that a change of the machine's speed meets all
-    of them. A turn is: wait until other threads have gone to sleep, one call to
-    warm up (not if a call outlasts the turn), then calls for about
-    `burst_seconds`. A candidate is handed the number of its call, to choose its
-    input by.
+    In each round every candidate has a turn: wait until other threads have gone
+    to sleep, one call to warm up (not if a call outlasts the turn), then calls
+    for about `burst_seconds`. A candidate is handed the number of its call, to
+    choose its input by.
     """
-    samples: Dict[str, List[float]] = {name: [] for name in candidates}
+    medians: Dict[str, List[float]] = {name: [] for name in candidates}
     calls = {name: _calls_for(run, burst_seconds, max_calls) for name, run in candidates.items()}
     for turn in range(rounds):
         for name, run in candidates.items():
             time.sleep(SETTLE_SECONDS)
             if calls[name] > 1:
                 run(turn)
+            samples = []
             for call in range(calls[name]):
                 began = time.perf_counter()
                 run(turn + call + 1)
-                samples[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in samples.items()}
+                samples.append(time.perf_counter() - began)
+            medians[name].append(statistics.median(samples))
+    return Times(medians)
 
 
 def _calls_for(run: Callable[[int], object], burst_seconds: float, max_calls: int) -> int:
@@ -98,7 +117,7 @@ def measure_copy_rate(threads: int, mebibytes: int = 256) -> float:
             worker.join()
         return time.perf_counter() - began
 
-    return 2 * source.nbytes / min(copy_all() for _ in range(5))
+    return 2 * source.nbytes / min(copy_all() for _ in range(20))
 
 
 def measure_matmul_rate(
@@ -110,7 +129,7 @@ def measure_matmul_rate(
     right = generator.standard_normal((size, size), np.float32)
     matmul(left, right)
     times = []
-    for _ in range(5):
+    for _ in range(20):
         began = time.perf_counter()
         matmul(left, right)
         times.append(time.perf_counter() - began)

@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .measure import Times
+
 
 @dataclass(frozen=True)
 class Row:
@@ -36,28 +38,22 @@ class Row:
         return self.ratio is not None and self.ratio >= self.target_ratio
 
 
-def against_baseline(
+def beside(
     name: str,
-    seconds: float,
-    baseline: Optional[float],
-    baseline_name: str,
+    times: Times,
+    other: str,
     *,
-    target: Optional[float] = None,
+    ours: str = "omnimoe",
+    target: float,
     floor: Optional[float] = None,
     note: str = "",
 ) -> Row:
-    """A time beside another program's; `target` is the least speed-up."""
-    return Row(
-        name,
-        seconds,
-        "s",
-        baseline,
-        baseline_name,
-        baseline / seconds if baseline else None,
-        target if baseline else None,
-        floor,
-        note,
-    )
+    """Our time beside that of `other`, if it was timed too; `target` is the
+    least speed-up."""
+    if other not in times.rounds:
+        return Row(name, times[ours], "s", floor=floor, note=note)
+    ratio = times.ratio(other, ours)
+    return Row(name, times[ours], "s", times[other], other, ratio, target, floor, note)
 
 
 def within_limit(

@@ -16,8 +16,8 @@ import omnimoe
 
 from . import baselines, workloads
 from .agreement import check
-from .measure import Machine, interleave
-from .report import Row, against_baseline, within_limit
+from .measure import Machine, Times, interleave
+from .report import Row, beside, within_limit
 from .workloads import Experts
 
 SCHEDULES = ("token_centric", "expert_centric", "dense")
@@ -69,12 +69,11 @@ def _bind(function: Callable, sets, *extra, **options) -> Callable[[int], object
 
 def _beside_torch(
     context: Context, ours: Callable[[int], object], theirs: Optional[Callable[[int], object]]
-) -> Dict[str, Optional[float]]:
+) -> Times:
     candidates = {"omnimoe": ours}
     if theirs is not None:
         candidates["torch"] = theirs
-    times = interleave(candidates, rounds=context.rounds)
-    return {"omnimoe": times["omnimoe"], "torch": times.get("torch")}
+    return interleave(candidates, rounds=context.rounds)
 
 
 # ------------------------------------------------------------------------------

@@ -2,27 +2,85 @@
 
 #include "Common.h"
 
+#include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "omnimoe/Conversion/Passes.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+static void buildAttachAndSchedule(OpPassManager &pm,
+                                   const GPUPipelineOptions &options) {
+  AttachTargetPassOptions target;
+  target.chip = options.chip;
+  pm.addPass(createAttachTargetPass(target));
+  buildSchedule(pm, options.schedule, /*threads=*/0);
+}
+
+static void buildKernel(OpPassManager &pm) {
+  pm.addPass(createConvertOmniMoEToGPUPass());
+  addContract(pm, "kernel");
+  pm.addPass(createConvertMathToNVVMApproxPass());
+  pm.addPass(createConvertMathToPolynomialPass());
+  pm.addPass(memref::createFoldMemRefAliasOpsPass());
+  addCleanup(pm);
+  // Constants and sizes belong to the kernel, not to its parameters.
+  pm.addPass(createGpuLaunchSinkIndexComputationsPass());
+  pm.addPass(createGpuKernelOutliningPass());
+}
+
+static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
+  GpuNVVMAttachTargetOptions target;
+  target.chip = options.chip;
+  target.features = options.features;
+  target.optLevel = 3;
+  pm.addPass(createGpuNVVMAttachTarget(target));
+  OpPassManager &kernels = pm.nest<gpu::GPUModuleOp>();
+  addCleanup(kernels);
+  kernels.addPass(createLoopInvariantCodeMotionPass());
+  kernels.addPass(createSCFToControlFlowPass());
+  kernels.addPass(memref::createExpandStridedMetadataPass());
+  kernels.addPass(createLowerAffinePass());
+  ConvertGpuOpsToNVVMOpsOptions toNVVM;
+  toNVVM.indexBitwidth = 64;
+  kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
+  addCleanup(kernels);
+  kernels.addPass(createReconcileUnrealizedCastsPass());
+  if (options.format == "nvvm")
+    return;
+  GpuModuleToBinaryPassOptions binary;
+  binary.compilationTarget = options.format;
+  pm.addPass(createGpuModuleToBinaryPass(binary));
+}
+
 SmallVector<Stage>
 mlir::omnimoe::getGPUStages(const GPUPipelineOptions &options) {
-  std::string schedule = options.schedule;
+  auto copy = std::make_shared<GPUPipelineOptions>();
+  copy->copyOptionValuesFrom(options);
   return {
       {"schedule",
-       [schedule](OpPassManager &pm) {
-         buildSchedule(pm, schedule, /*threads=*/0);
-       }},
+       [copy](OpPassManager &pm) { buildAttachAndSchedule(pm, *copy); }},
+      // A GPU reorders the whole batch: its groups, not its tokens, are what
+      // runs in parallel.
       {"reorder",
        [](OpPassManager &pm) {
          pm.addNestedPass<func::FuncOp>(createExpertCentricReorderPass());
          addCleanup(pm);
        }},
+      {"tile",
+       [](OpPassManager &pm) {
+         pm.addNestedPass<func::FuncOp>(createTilePass());
+         addCleanup(pm);
+       }},
       {"bufferize", [](OpPassManager &pm) { buildBufferize(pm); }},
+      {"kernel", [](OpPassManager &pm) { buildKernel(pm); }},
+      {"nvvm", [copy](OpPassManager &pm) { buildNVVM(pm, *copy); }},
   };
 }
 

@@ -70,6 +70,55 @@ def ConvertLinalgToVectorPass : Pass<"convert-linalg-to-vector"> {
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
+  let summary = "Turn parallel tiles into GPU kernels";
+  let description = [{
+    Each `scf.forall` over tiles of tokens, bufferized, becomes a `gpu.launch`
+    with one thread block per tile. Buffers made in the tile become shared
+    memory, and each operation of the tile is computed by all threads of the
+    block, with barriers between: `grouped_matmul` by a warp per pair, `combine
+    to_tokens` by a thread per piece of the output, element-wise operations by a
+    thread per element. Expert vectors are read once, 16 bytes a thread.
+
+    Before:
+    ```mlir
+    scf.forall (%t) = (0) to (%T) step (1) {
+      %s = memref.alloc() : memref<1x16xf32>
+      omnimoe.grouped_matmul ins(%x_tile, %up, %e_tile : ...) outs(%s : memref<1x16xf32>)
+    ```
+    After:
+    ```mlir
+    gpu.launch blocks(%t, ...) in (%gx = %T, ...) threads(%i, ...) in (%bx = %c128, ...)
+        workgroup(%s : memref<1x16xf32, #gpu.address_space<workgroup>>) {
+      ... vector.load, vector.fma, gpu.shuffle xor ...
+      gpu.barrier
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
+def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
+  let summary = "Use the GPU's own exponential in kernels";
+  let description = [{
+    Without CUDA's device library `math.exp` has no implementation on a GPU. The
+    hardware's `ex2.approx` is accurate to 2 units in the last place. Operations
+    outside of kernels, and on other types than f32, are left alone.
+
+    Before:
+    ```mlir
+    %e = math.exp %x : f32
+    ```
+    After:
+    ```mlir
+    %s = arith.mulf %x, %log2e : f32
+    %e = llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f"(%s) : (f32) -> f32
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
 def ConvertMathToPolynomialPass : Pass<"convert-math-to-polynomial"> {
   let summary = "Expand exp, tanh, erf and others on f32 into polynomials";
   let description = [{

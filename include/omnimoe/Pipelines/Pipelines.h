@@ -42,10 +42,18 @@ struct CPUPipelineOptions : PassPipelineOptions<CPUPipelineOptions> {
 struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
   Option<std::string> chip{*this, "chip", llvm::cl::desc("NVIDIA chip"),
                            llvm::cl::init("sm_90a")};
+  Option<std::string> features{*this, "features",
+                               llvm::cl::desc("PTX features of LLVM"),
+                               llvm::cl::init("+ptx86")};
   Option<std::string> schedule{
       *this, "schedule",
       llvm::cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
       llvm::cl::init("auto")};
+  Option<std::string> format{
+      *this, "format",
+      llvm::cl::desc("What the kernels end as: nvvm, isa (PTX) or bin (cubin, "
+                     "needs ptxas)"),
+      llvm::cl::init("isa")};
 };
 
 /// A named part of a pipeline. The IR after each one can be looked at.
@@ -58,8 +66,8 @@ struct Stage {
 /// bufferize, vector, llvm-dialect.
 SmallVector<Stage> getCPUStages(const CPUPipelineOptions &options);
 
-/// The stages of the target-independent front part of `omnimoe-to-nvvm`:
-/// schedule, reorder, bufferize.
+/// The stages of `omnimoe-to-nvvm`, in order: schedule, reorder, tile,
+/// bufferize, kernel, nvvm.
 SmallVector<Stage> getGPUStages(const GPUPipelineOptions &options);
 
 void buildOmniMoEToLLVMPipeline(OpPassManager &pm,

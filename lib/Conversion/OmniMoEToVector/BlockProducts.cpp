@@ -17,7 +17,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ExpertVectors.h"
+#include "Utils/ExpertVectors.h"
 #include "Patterns.h"
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"

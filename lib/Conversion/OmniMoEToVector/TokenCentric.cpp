@@ -7,7 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ExpertVectors.h"
+#include "Utils/ExpertVectors.h"
 #include "Patterns.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"

@@ -143,6 +143,13 @@ static double expertCentricSeconds(const Workload &w, int64_t groupSize) {
          w.busyUnits();
 }
 
+/// A GPU hides latency by many blocks: a pair costs its bytes. One block a
+/// token; fewer tokens than units leave units idle.
+static double tokenCentricSecondsOnGPU(const Workload &w) {
+  return 2 * w.pairs * w.shape.width * w.rowBytes() / w.streamRate() /
+         w.busyUnits();
+}
+
 SmallVector<ScheduleEstimate>
 mlir::omnimoe::estimateSchedules(MLIRContext *context,
                                  const ExpertBlockShape &shape, int64_t tokens,
@@ -150,6 +157,12 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   double t = std::max<int64_t>(tokens, 1);
   Workload w{shape, t, t * shape.topK, target, double(units)};
   SmallVector<ScheduleEstimate> estimates;
+  if (target.isGPU()) {
+    estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,
+                                           /*groupSize=*/0, /*tokenTile=*/1),
+                         tokenCentricSecondsOnGPU(w)});
+    return estimates;
+  }
   estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,
                                          /*groupSize=*/0, kTokenCentricTile),
                        tokenCentricSeconds(w)});

@@ -130,6 +130,8 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
   /// min(cap, ceil(length / threads)), at least 1, for the first loop.
   OpFoldResult getTileSize(RewriterBase &rewriter, TilingInterface root,
                            int64_t cap, int64_t multiple, int64_t units) {
+    if (cap == 1)
+      return rewriter.getIndexAttr(1);
     SmallVector<Range> domain = root.getIterationDomain(rewriter);
     AffineExpr length = rewriter.getAffineSymbolExpr(0);
     SmallVector<AffineExpr> bounds = {

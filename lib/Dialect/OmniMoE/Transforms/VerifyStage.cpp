@@ -56,8 +56,8 @@ static LogicalResult checkBufferize(Operation *op) {
 
 static LogicalResult checkVector(Operation *op) {
   if (isLinalgOrOmniMoE(op) && !op->getParentOfType<linalg::LinalgOp>())
-    return op->emitOpError("cannot be lowered to vectors: no lowering handles "
-                           "these operand types");
+    return op->emitOpError("was not lowered: nothing handles these operand "
+                           "types on this target");
   return success();
 }
 
@@ -79,12 +79,12 @@ struct VerifyStagePass : omnimoe::impl::VerifyStagePassBase<VerifyStagePass> {
                      .Case("schedule", checkSchedule)
                      .Case("tile", checkTile)
                      .Case("bufferize", checkBufferize)
-                     .Case("vector", checkVector)
+                     .Cases({"vector", "kernel"}, checkVector)
                      .Case("llvm", checkLLVM)
                      .Default(nullptr);
     if (!check) {
       getOperation().emitError("omnimoe-verify-stage: unknown stage '")
-          << stage << "', expected schedule, tile, bufferize, vector or llvm";
+          << stage << "', expected schedule, tile, bufferize, vector, kernel or llvm";
       return signalPassFailure();
     }
     bool failedAny = false;

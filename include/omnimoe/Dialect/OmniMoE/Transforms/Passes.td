@@ -47,6 +47,26 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
                            "::mlir::tensor::TensorDialect"];
 }
 
+def AttachTargetPass : Pass<"omnimoe-attach-target", "ModuleOp"> {
+  let summary = "Say what machine a module is for";
+  let description = [{
+    Hangs `#omnimoe.target` of the chip on the module as `omnimoe.target`, which
+    the cost model and the tile chooser read. A module that has a target keeps
+    it.
+
+    Before:
+    ```mlir
+    module {}
+    ```
+    After, with `chip=sm_90a`:
+    ```mlir
+    module attributes {omnimoe.target = #omnimoe.target<chip = "sm_90a", ...>} {}
+    ```
+  }];
+  let options = [Option<"chip", "chip", "std::string", "\"host\"",
+                        "host, or an NVIDIA chip such as sm_90a">];
+}
+
 def AccumulateInF32Pass : Pass<"omnimoe-accumulate-in-f32", "::mlir::func::FuncOp"> {
   let summary = "Give every combine an f32 destination";
   let description = [{
@@ -256,6 +276,7 @@ def VerifyStagePass : Pass<"omnimoe-verify-stage", "ModuleOp"> {
     | `schedule` | a grouped_matmul, or combine to tokens, without a schedule |
     | `tile` | a linalg or omnimoe operation outside of a parallel tile that has tokens to cut |
     | `bufferize` | a tensor anywhere |
+    | `kernel` | a linalg or omnimoe operation outside or inside of a GPU kernel |
     | `vector` | a linalg or omnimoe operation |
     | `llvm` | an operation outside of the LLVM dialect |
   }];

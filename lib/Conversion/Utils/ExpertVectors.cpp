@@ -1,6 +1,6 @@
 //===- ExpertVectors.cpp - Rows of expert vectors -------------------------===//
 
-#include "ExpertVectors.h"
+#include "Utils/ExpertVectors.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"

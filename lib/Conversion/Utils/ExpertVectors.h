@@ -8,8 +8,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_EXPERTVECTORS_H
-#define OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_EXPERTVECTORS_H
+#ifndef OMNIMOE_LIB_CONVERSION_UTILS_EXPERTVECTORS_H
+#define OMNIMOE_LIB_CONVERSION_UTILS_EXPERTVECTORS_H
 
 #include "Utils/KernelBuilder.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
@@ -52,4 +52,4 @@ forEachVector(KernelBuilder &k, int64_t hiddenSize, int64_t lanes,
 
 } // namespace mlir::omnimoe
 
-#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOVECTOR_EXPERTVECTORS_H
+#endif // OMNIMOE_LIB_CONVERSION_UTILS_EXPERTVECTORS_H

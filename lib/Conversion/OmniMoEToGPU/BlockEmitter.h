@@ -1,0 +1,53 @@
+//===- BlockEmitter.h - Operations computed by one thread block --*- C++ -*-===//
+//
+// A tile of tokens is one thread block. Each operation of the tile is computed
+// by all threads of the block together, between barriers; values from one to
+// the next stand in shared memory.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BLOCKEMITTER_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BLOCKEMITTER_H
+
+#include "Utils/KernelBuilder.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+
+namespace mlir::omnimoe {
+
+/// Threads of a warp.
+inline constexpr int64_t kWarp = 32;
+/// Bytes of the widest access of a thread.
+inline constexpr int64_t kAccessBytes = 16;
+
+/// Elements that one access of a row of `length` elements can hold: rows start
+/// at multiples of `length`, so a power of two that divides it keeps accesses
+/// aligned.
+int64_t getAccessElements(int64_t length, Type elementType);
+
+/// Threads of the block that suit an operation on rows of expert vectors: one
+/// access of a row each.
+int64_t getBlockThreads(int64_t hiddenSize, Type elementType);
+
+class BlockEmitter {
+public:
+  BlockEmitter(KernelBuilder &k, Value threadId, int64_t threads)
+      : k(k), threadId(threadId), threads(threads) {}
+
+  /// Emits `op` and erases it, or fails if the block has no code for it.
+  LogicalResult emit(Operation *op);
+
+private:
+  void emitGroupedMatmul(GroupedMatmulOp op);
+  void emitCombineToTokens(CombineOp op);
+  LogicalResult emitElementwise(linalg::LinalgOp op);
+  void barrier();
+
+  KernelBuilder &k;
+  Value threadId;
+  int64_t threads;
+};
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BLOCKEMITTER_H

@@ -1,0 +1,211 @@
+//===- ExpertRows.cpp - Expert vectors against a token, by a block --------===//
+//
+// The token-centric schedule on a GPU. Both operations move each expert vector
+// once, in 16-byte accesses of neighbouring threads, with several vectors in
+// flight:
+//
+//   grouped_matmul   a warp owns a pair: its lanes hold the token in registers,
+//                    multiply the vector's pieces and add across lanes
+//   combine          a thread owns columns of the output and walks the pairs,
+//                    so nothing is added across threads and the order of every
+//                    sum is that of the token's list
+//
+//===----------------------------------------------------------------------===//
+
+#include "BlockEmitter.h"
+
+#include "Utils/ExpertVectors.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Expert vectors that a warp has in flight in a product.
+static constexpr int64_t kVectorsPerWarp = 2;
+/// Expert vectors that a block has in flight in a sum.
+static constexpr int64_t kVectorsPerBlock = 8;
+/// Pieces of a token that a lane may hold in registers.
+static constexpr int64_t kMaxPieces = 8;
+
+int64_t mlir::omnimoe::getAccessElements(int64_t length, Type elementType) {
+  int64_t elements = kAccessBytes * 8 / elementType.getIntOrFloatBitWidth();
+  while (length % elements != 0)
+    elements /= 2;
+  return elements;
+}
+
+int64_t mlir::omnimoe::getBlockThreads(int64_t hiddenSize, Type elementType) {
+  int64_t accesses = hiddenSize / getAccessElements(hiddenSize, elementType);
+  int64_t threads = llvm::alignTo(accesses, kWarp);
+  return std::clamp<int64_t>(threads, 2 * kWarp, 8 * kWarp);
+}
+
+/// `count` elements of a row as f32. A piece past the row's end is zero, and so
+/// is the row of a pair without an expert; neither is read.
+static Value loadPiece(KernelBuilder &k, Value memref, Value row, Value column,
+                       int64_t count, Value valid) {
+  Type elementType = cast<MemRefType>(memref.getType()).getElementType();
+  auto loaded = VectorType::get({count}, elementType);
+  auto wide = VectorType::get({count}, k.getF32Type());
+  // Reading piece 0 of the row instead keeps the access without a branch.
+  Value from = valid ? k.choose(valid, column, k.index(0)) : column;
+  int64_t bytes = count * elementType.getIntOrFloatBitWidth() / 8;
+  Value piece = vector::LoadOp::create(k, loaded, memref, ValueRange{row, from},
+                                       /*nontemporal=*/false,
+                                       llvm::MaybeAlign(bytes));
+  if (!elementType.isF32())
+    piece = arith::ExtFOp::create(k, wide, piece);
+  return valid ? k.choose(valid, piece, k.real(wide, 0.0)) : piece;
+}
+
+/// The sum over the lanes of a warp, in every lane.
+static Value addAcrossWarp(KernelBuilder &k, Value value) {
+  for (int32_t distance = kWarp / 2; distance > 0; distance /= 2) {
+    auto shuffle = gpu::ShuffleOp::create(k, value, distance, kWarp,
+                                          gpu::ShuffleMode::XOR);
+    value = arith::AddFOp::create(k, value, shuffle.getShuffleResult());
+  }
+  return value;
+}
+
+void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
+  Value x = op.getX(), experts = op.getExperts();
+  Value weights = collapseExperts(k, op.getWeights());
+  Value products = collapsePairs(k, op.getProducts());
+  int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
+  int64_t columns = op.getTopK() * width;
+  Type elementType = getElementTypeOrSelf(weights.getType());
+  int64_t count = getAccessElements(hiddenSize, elementType);
+  int64_t pieces = llvm::divideCeil(hiddenSize, kWarp * count);
+  auto type = VectorType::get({count}, k.getF32Type());
+
+  Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarp));
+  Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
+  Value isFirstLane = k.compare(arith::CmpIPredicate::eq, lane, k.index(0));
+  Value laneColumn = k.mul(lane, count);
+  auto columnOf = [&](Value piece) {
+    return k.add(k.mul(piece, kWarp * count), laneColumn);
+  };
+  // Only the last piece of a lane can lie past the end.
+  bool partial = hiddenSize % (kWarp * count) != 0;
+  auto inside = [&](Value column, bool last) -> Value {
+    if (!partial || !last)
+      return nullptr;
+    return k.compare(arith::CmpIPredicate::ult, column, k.index(hiddenSize));
+  };
+
+  Value tokens = memref::DimOp::create(k, experts, 0);
+  k.loop(k.index(0), tokens, 1, [&](Value token) {
+    // The token's pieces, in registers if they fit.
+    bool inRegisters = pieces <= kMaxPieces;
+    SmallVector<Value> held;
+    for (int64_t piece = 0; inRegisters && piece < pieces; ++piece) {
+      Value column = columnOf(k.index(piece));
+      held.push_back(loadPiece(k, x, token, column, count,
+                               inside(column, piece + 1 == pieces)));
+    }
+    int64_t step = kVectorsPerWarp * (threads / kWarp);
+    k.loop(k.mul(warp, kVectorsPerWarp), k.index(columns), step, [&](Value at) {
+      SmallVector<ExpertRow> rows;
+      SmallVector<Value> targets;
+      for (int64_t i = 0; i < kVectorsPerWarp; ++i) {
+        targets.push_back(k.add(at, i));
+        rows.push_back(loadExpertRow(
+            k, experts, token, k.min(targets.back(), k.index(columns - 1)),
+            op.getNumExperts(), width));
+      }
+      SmallVector<Value> sums(kVectorsPerWarp, k.real(type, 0.0));
+      auto multiply = [&](Value left, Value column, Value valid,
+                          ValueRange before) {
+        SmallVector<Value> next;
+        for (auto [row, sum] : llvm::zip(rows, before))
+          next.push_back(vector::FMAOp::create(
+              k, left, loadPiece(k, weights, row.row, column, count, valid),
+              sum));
+        return next;
+      };
+      if (inRegisters) {
+        for (int64_t piece = 0; piece < pieces; ++piece) {
+          Value column = columnOf(k.index(piece));
+          sums = multiply(held[piece], column,
+                          inside(column, piece + 1 == pieces), sums);
+        }
+      } else {
+        sums = llvm::to_vector_of<Value>(k.loop(
+            k.index(0), k.index(pieces), 1, sums,
+            [&](Value piece, ValueRange carried) {
+              Value column = columnOf(piece);
+              Value valid = inside(column, /*last=*/true);
+              Value left = loadPiece(k, x, token, column, count, valid);
+              return multiply(left, column, valid, carried);
+            }));
+      }
+      for (int64_t i = 0; i < kVectorsPerWarp; ++i) {
+        Value lanes = vector::ReductionOp::create(
+            k, vector::CombiningKind::ADD, sums[i],
+            arith::FastMathFlags::reassoc);
+        Value sum = addAcrossWarp(k, lanes);
+        sum = k.choose(rows[i].valid, sum, k.real(k.getF32Type(), 0.0));
+        Value exists = k.compare(arith::CmpIPredicate::ult, targets[i],
+                                 k.index(columns));
+        k.when(k.both(isFirstLane, exists),
+               [&] { k.store(sum, products, {token, targets[i]}); });
+      }
+    });
+  });
+}
+
+void BlockEmitter::emitCombineToTokens(CombineOp op) {
+  Value experts = op.getExperts(), out = op.getOut();
+  Value vectors = collapseExperts(k, op.getVectors());
+  Value coefficients = collapsePairs(k, op.getCoefficients());
+  int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
+  int64_t columns = op.getTopK() * width;
+  int64_t count = getAccessElements(
+      hiddenSize, getElementTypeOrSelf(vectors.getType()));
+  auto type = VectorType::get({count}, k.getF32Type());
+  Value zero = k.real(k.getF32Type(), 0.0);
+
+  Value tokens = memref::DimOp::create(k, experts, 0);
+  Value first = k.mul(threadId, count);
+  k.loop(k.index(0), tokens, 1, [&](Value token) {
+    k.loop(first, k.index(hiddenSize), threads * count, [&](Value column) {
+      auto add = [&](Value at, int64_t pairs, Value before) {
+        SmallVector<Value> factors, pieces;
+        for (int64_t i = 0; i < pairs; ++i) {
+          Value position = k.add(at, i);
+          ExpertRow row = loadExpertRow(k, experts, token, position,
+                                        op.getNumExperts(), width);
+          factors.push_back(k.broadcast(
+              type, k.choose(row.valid,
+                             k.load(coefficients, {token, position}), zero)));
+          Value piece = loadPiece(k, vectors, row.row, column, count, nullptr);
+          pieces.push_back(k.choose(row.valid, piece, k.real(type, 0.0)));
+        }
+        Value sum = before;
+        for (auto [factor, piece] : llvm::zip(factors, pieces))
+          sum = vector::FMAOp::create(k, factor, piece, sum);
+        return sum;
+      };
+      int64_t whole = columns / kVectorsPerBlock * kVectorsPerBlock;
+      Value sum = vector::LoadOp::create(k, type, out, ValueRange{token, column},
+                                         /*nontemporal=*/false,
+                                         llvm::MaybeAlign(4 * std::min<int64_t>(
+                                                                  count, 4)));
+      if (whole)
+        sum = k.loop(k.index(0), k.index(whole), kVectorsPerBlock, {sum},
+                     [&](Value at, ValueRange carried) -> SmallVector<Value> {
+                       return {add(at, kVectorsPerBlock, carried.front())};
+                     })
+                  .front();
+      if (whole != columns)
+        sum = add(k.index(whole), columns - whole, sum);
+      vector::StoreOp::create(k, sum, out, ValueRange{token, column},
+                              /*nontemporal=*/false,
+                              llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
+    });
+  });
+}
