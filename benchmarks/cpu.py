@@ -106,7 +106,7 @@ def main() -> int:
     )
     if torch is None:
         result.notes.append("torch is not installed: rows beside it have no ratio and no mark")
-    context = sections.Context(machine, torch, rounds=3 if options.quick else 7)
+    context = sections.Context(machine, torch, rounds=5 if options.quick else 15)
     for name in options.only:
         console.print(f"  measuring {name} ...", style="dim", highlight=False)
         result.rows += sections.SECTIONS[name](context)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ import omnimoe
 from . import baselines, workloads
 from .agreement import check
 from .measure import Machine, Times, interleave
-from .report import Row, beside, within_limit
+from .report import Row, beside, quantity, within_limit
 from .workloads import Experts
 
 SCHEDULES = ("token_centric", "expert_centric", "dense")
@@ -68,11 +68,16 @@ def _bind(function: Callable, sets, *extra, **options) -> Callable[[int], object
 
 
 def _beside_torch(
-    context: Context, ours: Callable[[int], object], theirs: Optional[Callable[[int], object]]
+    context: Context,
+    ours: Callable[[int], object],
+    baseline: Callable,
+    sets: Sequence[Sequence[np.ndarray]],
+    *extra: object,
 ) -> Times:
+    """Times `ours` and, if torch is there, `baseline` on the same input sets."""
     candidates = {"omnimoe": ours}
-    if theirs is not None:
-        candidates["torch"] = theirs
+    if context.torch:
+        candidates["torch"] = _bind(baseline, [context.tensors(s) for s in sets], *extra)
     return interleave(candidates, rounds=context.rounds)
 
 
@@ -83,19 +88,13 @@ def _beside_torch(
 
 def experts(context: Context) -> List[Row]:
     """Routed experts beside torch's gather and einsum: time, then memory."""
-    sets = workloads.expert_inputs(EXPERTS)
-    theirs = None
-    if context.torch:
-        theirs = _bind(baselines.experts_torch, [context.tensors(s.arguments) for s in sets])
-    times = _beside_torch(context, _bind(omnimoe.experts, [s.arguments for s in sets]), theirs)
-    floor = context.machine.floor(*workloads.expert_traffic(sets[0]))
-    rows = [
-        against_baseline(
-            f"experts {EXPERTS}", times["omnimoe"], times["torch"], "torch", target=4.0, floor=floor
-        )
-    ]
+    inputs = workloads.expert_inputs(EXPERTS)
+    sets = [each.arguments for each in inputs]
+    times = _beside_torch(context, _bind(omnimoe.experts, sets), baselines.experts_torch, sets)
+    floor = context.machine.floor(*workloads.expert_traffic(inputs[0]))
+    rows = [beside(f"experts {EXPERTS}", times, "torch", target=4.0, floor=floor)]
 
-    output = sets[0].x.nbytes
+    output = inputs[0].x.nbytes
     ours = run_script(PROBE, "memory", "omnimoe", str(context.machine.threads))["bytes"]
     note = f"the result alone is {output / 2**20:.3g} MiB; limit 1.5 times that"
     if context.torch:
@@ -108,44 +107,21 @@ def experts(context: Context) -> List[Row]:
 def route(context: Context) -> List[Row]:
     """The router beside torch's two steps of top-k."""
     sets = workloads.route_inputs(ROUTER)
-    theirs = None
-    if context.torch:
-        theirs = _bind(baselines.route_torch, [context.tensors(s) for s in sets], ROUTER.top_k)
-    times = _beside_torch(context, _bind(omnimoe.route, sets, ROUTER.top_k), theirs)
+    ours = _bind(omnimoe.route, sets, ROUTER.top_k)
+    times = _beside_torch(context, ours, baselines.route_torch, sets, ROUTER.top_k)
     moved = sum(a.nbytes for a in sets[0]) + 8 * ROUTER.tokens * ROUTER.top_k
     name = f"route T={ROUTER.tokens} {ROUTER.rows}x{ROUTER.columns} K={ROUTER.top_k}"
-    return [
-        against_baseline(
-            name,
-            times["omnimoe"],
-            times["torch"],
-            "torch",
-            target=8.0,
-            floor=context.machine.floor(moved),
-        )
-    ]
+    return [beside(name, times, "torch", target=8.0, floor=context.machine.floor(moved))]
 
 
 def mlp(context: Context) -> List[Row]:
     """The shared MLP beside torch's matrix products."""
     sets = workloads.mlp_inputs(**MLP)
-    theirs = (
-        _bind(baselines.mlp_torch, [context.tensors(s) for s in sets]) if context.torch else None
-    )
-    times = _beside_torch(context, _bind(omnimoe.mlp, sets), theirs)
+    times = _beside_torch(context, _bind(omnimoe.mlp, sets), baselines.mlp_torch, sets)
     flops = 6 * MLP["tokens"] * MLP["hidden"] * MLP["intermediate"]
     moved = sum(a.nbytes for a in sets[0]) + sets[0][0].nbytes
     name = "mlp T={tokens} D={hidden} I={intermediate}".format(**MLP)
-    return [
-        against_baseline(
-            name,
-            times["omnimoe"],
-            times["torch"],
-            "torch",
-            target=0.8,
-            floor=context.machine.floor(moved, flops),
-        )
-    ]
+    return [beside(name, times, "torch", target=0.8, floor=context.machine.floor(moved, flops))]
 
 
 # ------------------------------------------------------------------------------
@@ -157,25 +133,23 @@ def schedules(context: Context) -> List[Row]:
     """Every schedule and the compiler's own choice, at six shapes."""
     rows = []
     for shape in SCHEDULE_SHAPES:
-        sets = workloads.expert_inputs(shape)
-        arguments = [s.arguments for s in sets]
-        candidates = {
-            name: _bind(omnimoe.experts, arguments, schedule=name) for name in (*SCHEDULES, "auto")
-        }
-        times = interleave(candidates, rounds=context.rounds)
-        best = min(SCHEDULES, key=times.__getitem__)
-        note = ", ".join(f"{name} {times[name] * 1e3:.3g} ms" for name in SCHEDULES)
+        inputs = workloads.expert_inputs(shape)
+        sets = [each.arguments for each in inputs]
+        times = interleave(
+            {name: _bind(omnimoe.experts, sets, schedule=name) for name in (*SCHEDULES, "auto")},
+            rounds=context.rounds,
+        )
+        best = min(SCHEDULES, key=lambda name: times[name])
+        note = ", ".join(f"{name} {quantity(times[name], 's')}" for name in SCHEDULES)
         rows.append(
-            Row(
+            beside(
                 f"auto {shape}",
-                times["auto"],
-                "s",
-                times[best],
+                times,
                 best,
-                times[best] / times["auto"],
-                SPEED_OF_BEST,
-                context.machine.floor(*workloads.expert_traffic(sets[0])),
-                f"{note}; K/N = {shape.top_k / shape.count:.3g}",
+                ours="auto",
+                target=SPEED_OF_BEST,
+                floor=context.machine.floor(*workloads.expert_traffic(inputs[0])),
+                note=f"{note}; K/N = {shape.top_k / shape.count:.3g}",
             )
         )
     return rows
@@ -189,7 +163,7 @@ def schedules(context: Context) -> List[Row]:
 def compile_times(context: Context) -> List[Row]:
     """The example's layer compiled from nothing, then from the disk cache."""
     cold, cached = [], []
-    for _ in range(max(1, context.rounds // 2)):
+    for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
             cold.append(run_script(COMPILE_LAYER, cache_dir=folder)["seconds"])
             found = run_script(COMPILE_LAYER, cache_dir=folder)

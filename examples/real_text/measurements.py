@@ -8,7 +8,7 @@ import numpy as np
 import omnimoe
 
 from benchmarks import baselines
-from benchmarks.measure import interleave
+from benchmarks.measure import Times, interleave
 
 from . import model
 
@@ -19,11 +19,11 @@ UNDECIDED = 1e-5
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the layer: median seconds of each library, and ours' error
+    """One part of the layer: the times of each library, and ours' error
     against float64 (for the router: the share of experts chosen otherwise)."""
 
     name: str
-    seconds: Dict[str, float]
+    times: Times
     error: float
 
 
@@ -57,7 +57,7 @@ def measure_parts(
     for name, run in _candidates(program, arguments, x, params, sizes, torch).items():
         out = run["omnimoe"]()
         turns = {library: lambda _, f=function: f() for library, function in run.items()}
-        parts.append(Part(name, interleave(turns, rounds=3, burst_seconds=0.1), results[name](out)))
+        parts.append(Part(name, interleave(turns, rounds=3), results[name](out)))
     decided = results["decided"]
     load = np.bincount(chosen.ravel(), minlength=sizes.experts)
     return Measurements(parts, int(decided.sum()), load)

@@ -84,7 +84,7 @@ def _compile_line(seconds: Dict[str, float]) -> Text:
 
 
 def _part_table(parts: List[Part], tokens: int) -> Table:
-    others = [name for name in parts[0].seconds if name != "omnimoe"]
+    others = [name for name in parts[0].times.rounds if name != "omnimoe"]
     table = _table()
     table.add_column("part")
     table.add_column("omnimoe", justify="right", style="bold")
@@ -94,10 +94,13 @@ def _part_table(parts: List[Part], tokens: int) -> Table:
         table.add_column("", justify="right")
     table.add_column("error", justify="right", no_wrap=True)
     for part in parts:
-        ours = part.seconds["omnimoe"]
+        ours = part.times["omnimoe"]
         cells = [part.name, quantity(ours, "s"), f"{tokens / ours:,.0f}"]
         for name in others:
-            cells += [quantity(part.seconds[name], "s"), f"{part.seconds[name] / ours:.1f}x"]
+            cells += [
+                quantity(part.times[name], "s"),
+                f"{part.times.ratio(name, 'omnimoe'):.1f}x",
+            ]
         cells.append("none" if part.error == 0 else f"{part.error:.1e}")
         table.add_row(*cells)
     return table

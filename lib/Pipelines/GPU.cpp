@@ -28,7 +28,6 @@ static void buildKernel(OpPassManager &pm) {
   addContract(pm, "kernel");
   pm.addPass(createConvertMathToNVVMApproxPass());
   pm.addPass(createConvertMathToPolynomialPass());
-  pm.addPass(memref::createFoldMemRefAliasOpsPass());
   addCleanup(pm);
   // Constants and sizes belong to the kernel, not to its parameters.
   pm.addPass(createGpuLaunchSinkIndexComputationsPass());

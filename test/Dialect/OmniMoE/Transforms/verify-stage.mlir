@@ -8,7 +8,7 @@
 // RUN: omni-opt %t/unknown.mlir --omnimoe-verify-stage="stage=reorder" -verify-diagnostics
 // RUN: not omni-opt %t/unknown.mlir --omnimoe-verify-stage 2>&1 | FileCheck %s --check-prefix=NONE
 
-// NONE: error: omnimoe-verify-stage: unknown stage '', expected schedule, tile, bufferize, vector or llvm
+// NONE: error: omnimoe-verify-stage: unknown stage '', expected schedule, tile, bufferize, vector, kernel or llvm
 
 //--- schedule.mlir
 
@@ -107,9 +107,9 @@ func.func @lowered(%x: memref<64xf32>) {
 // The payload of a linalg operation is part of it.
 func.func @unlowered(%x: memref<64xf32>, %a: memref<?x4xf32>, %v: memref<64x8xf32>, %e: memref<?x4xi32>, %y: memref<?x8xf32>) {
   %zero = arith.constant 0.0 : f32
-  // expected-error @below {{'linalg.fill' op cannot be lowered to vectors: no lowering handles these operand types}}
+  // expected-error @below {{'linalg.fill' op was not lowered: nothing handles these operand types}}
   linalg.fill ins(%zero : f32) outs(%x : memref<64xf32>)
-  // expected-error @below {{'omnimoe.combine' op cannot be lowered to vectors}}
+  // expected-error @below {{'omnimoe.combine' op was not lowered: nothing handles these operand types}}
   omnimoe.combine to_tokens ins(%a, %v, %e : memref<?x4xf32>, memref<64x8xf32>, memref<?x4xi32>) outs(%y : memref<?x8xf32>)
   return
 }
@@ -133,5 +133,5 @@ func.func @unlowered(%x: index) -> index {
 
 //--- unknown.mlir
 
-// expected-error @below {{omnimoe-verify-stage: unknown stage 'reorder', expected schedule, tile, bufferize, vector or llvm}}
+// expected-error @below {{omnimoe-verify-stage: unknown stage 'reorder', expected schedule, tile, bufferize, vector, kernel or llvm}}
 module {}
