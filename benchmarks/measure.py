@@ -5,7 +5,7 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -87,6 +87,13 @@ def median_of_calls(run: Callable[[], object], calls: int) -> float:
 # ------------------------------------------------------------------------------
 
 
+class Work(NamedTuple):
+    """What no program for a task can avoid: bytes moved and multiply-adds."""
+
+    bytes: float
+    flops: float = 0.0
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the machine reaches: bytes/s of a copy (read and written, out of
@@ -96,9 +103,17 @@ class Machine:
     copy_rate: float
     matmul_rate: float
 
-    def floor(self, bytes_moved: float = 0.0, flops: float = 0.0) -> float:
-        """Seconds below which no program of this traffic and work can go."""
-        return max(bytes_moved / self.copy_rate, flops / self.matmul_rate)
+    def floor(self, work: Work) -> float:
+        """Seconds below which no program that goes to memory can come."""
+        return max(work.bytes / self.copy_rate, work.flops / self.matmul_rate)
+
+    def best(self, other: "Machine") -> "Machine":
+        """The better of two readings of each rate."""
+        return Machine(
+            self.threads,
+            max(self.copy_rate, other.copy_rate),
+            max(self.matmul_rate, other.matmul_rate),
+        )
 
 
 def measure_copy_rate(threads: int, mebibytes: int = 256) -> float:
@@ -117,7 +132,7 @@ def measure_copy_rate(threads: int, mebibytes: int = 256) -> float:
             worker.join()
         return time.perf_counter() - began
 
-    return 2 * source.nbytes / min(copy_all() for _ in range(20))
+    return 2 * source.nbytes / min(copy_all() for _ in range(10))
 
 
 def measure_matmul_rate(
@@ -129,7 +144,7 @@ def measure_matmul_rate(
     right = generator.standard_normal((size, size), np.float32)
     matmul(left, right)
     times = []
-    for _ in range(20):
+    for _ in range(10):
         began = time.perf_counter()
         matmul(left, right)
         times.append(time.perf_counter() - began)

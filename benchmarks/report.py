@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .measure import Times
+from .measure import Machine, Times, Work
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Row:
     reference_name: str = ""
     ratio: Optional[float] = None
     target_ratio: Optional[float] = None
-    floor: Optional[float] = None
+    work: Optional[Work] = None
     note: str = ""
 
     @property
@@ -45,15 +45,15 @@ def beside(
     *,
     ours: str = "omnimoe",
     target: float,
-    floor: Optional[float] = None,
+    work: Optional[Work] = None,
     note: str = "",
 ) -> Row:
     """Our time beside that of `other`, if it was timed too; `target` is the
     least speed-up."""
     if other not in times.rounds:
-        return Row(name, times[ours], "s", floor=floor, note=note)
+        return Row(name, times[ours], "s", work=work, note=note)
     ratio = times.ratio(other, ours)
-    return Row(name, times[ours], "s", times[other], other, ratio, target, floor, note)
+    return Row(name, times[ours], "s", times[other], other, ratio, target, work, note)
 
 
 def within_limit(
@@ -62,19 +62,20 @@ def within_limit(
     limit: float,
     unit: str,
     *,
-    floor: Optional[float] = None,
+    work: Optional[Work] = None,
     note: str = "",
 ) -> Row:
     """A number that must not pass a limit. Of two zeros the ratio is 1."""
     ratio = limit / measured if measured > 0 else 1.0
-    return Row(name, measured, unit, limit, "limit", ratio, 1.0, floor, note)
+    return Row(name, measured, unit, limit, "limit", ratio, 1.0, work, note)
 
 
 @dataclass
 class Report:
-    """Everything one run found."""
+    """Everything one run found; `facts` say where."""
 
-    machine: Dict[str, object]
+    machine: Machine
+    facts: Dict[str, object]
     rows: List[Row] = field(default_factory=list)
     notes: List[str] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ class Report:
         table.add_column("floor", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
         for row in self.rows:
-            table.add_row(*_cells(row))
+            table.add_row(*_cells(row, self._floor(row)))
         console.print(table)
         for row in self.rows:
             if row.note:
@@ -103,12 +104,23 @@ class Report:
         console.print(f"{len(judged) - len(self.failed)} of {len(judged)} targets met")
 
     def write_json(self, path: Path) -> None:
-        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
-        content = {"machine": self.machine, "rows": rows, "notes": self.notes}
+        machine = {
+            **self.facts,
+            "threads": self.machine.threads,
+            "copy_bytes_per_s": self.machine.copy_rate,
+            "matmul_flop_per_s": self.machine.matmul_rate,
+        }
+        rows = [
+            {**asdict(row), "floor": self._floor(row), "passed": row.passed} for row in self.rows
+        ]
+        content = {"machine": machine, "rows": rows, "notes": self.notes}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
+    def _floor(self, row: Row) -> Optional[float]:
+        return None if row.work is None else self.machine.floor(row.work)
 
-def _cells(row: Row) -> List[str]:
+
+def _cells(row: Row, floor: Optional[float]) -> List[str]:
     beside = ""
     if row.reference is not None:
         beside = f"{row.reference_name} {quantity(row.reference, row.unit)}"
@@ -119,7 +131,7 @@ def _cells(row: Row) -> List[str]:
         beside,
         "" if row.ratio is None else f"{row.ratio:.2f}x",
         "" if row.target_ratio is None else f"≥ {row.target_ratio:.3g}x",
-        "" if row.floor is None else quantity(row.floor, "s"),
+        "" if floor is None else quantity(floor, "s"),
         marks[row.passed],
     ]
 

@@ -16,7 +16,7 @@ import omnimoe
 
 from . import baselines, workloads
 from .agreement import check
-from .measure import Machine, Times, interleave
+from .measure import Times, Work, interleave
 from .report import Row, beside, quantity, within_limit
 from .workloads import Experts
 
@@ -46,7 +46,7 @@ SPEED_OF_BEST = 1 / 1.15
 class Context:
     """What every section is given; `torch` is the module, or None."""
 
-    machine: Machine
+    threads: int
     torch: Any
     rounds: int
 
@@ -91,14 +91,14 @@ def experts(context: Context) -> List[Row]:
     inputs = workloads.expert_inputs(EXPERTS)
     sets = [each.arguments for each in inputs]
     times = _beside_torch(context, _bind(omnimoe.experts, sets), baselines.experts_torch, sets)
-    floor = context.machine.floor(*workloads.expert_traffic(inputs[0]))
-    rows = [beside(f"experts {EXPERTS}", times, "torch", target=4.0, floor=floor)]
+    work = workloads.expert_work(inputs[0])
+    rows = [beside(f"experts {EXPERTS}", times, "torch", target=4.0, work=work)]
 
     output = inputs[0].x.nbytes
-    ours = run_script(PROBE, "memory", "omnimoe", str(context.machine.threads))["bytes"]
+    ours = run_script(PROBE, "memory", "omnimoe", str(context.threads))["bytes"]
     note = f"the result alone is {output / 2**20:.3g} MiB; limit 1.5 times that"
     if context.torch:
-        torch_bytes = run_script(PROBE, "memory", "torch", str(context.machine.threads))["bytes"]
+        torch_bytes = run_script(PROBE, "memory", "torch", str(context.threads))["bytes"]
         note += f"; torch takes {torch_bytes / 2**20:.3g} MiB"
     rows.append(within_limit("experts, memory of a call", ours, 1.5 * output, "B", note=note))
     return rows
@@ -111,7 +111,7 @@ def route(context: Context) -> List[Row]:
     times = _beside_torch(context, ours, baselines.route_torch, sets, ROUTER.top_k)
     moved = sum(a.nbytes for a in sets[0]) + 8 * ROUTER.tokens * ROUTER.top_k
     name = f"route T={ROUTER.tokens} {ROUTER.rows}x{ROUTER.columns} K={ROUTER.top_k}"
-    return [beside(name, times, "torch", target=8.0, floor=context.machine.floor(moved))]
+    return [beside(name, times, "torch", target=8.0, work=Work(moved))]
 
 
 def mlp(context: Context) -> List[Row]:
@@ -121,7 +121,7 @@ def mlp(context: Context) -> List[Row]:
     flops = 6 * MLP["tokens"] * MLP["hidden"] * MLP["intermediate"]
     moved = sum(a.nbytes for a in sets[0]) + sets[0][0].nbytes
     name = "mlp T={tokens} D={hidden} I={intermediate}".format(**MLP)
-    return [beside(name, times, "torch", target=0.8, floor=context.machine.floor(moved, flops))]
+    return [beside(name, times, "torch", target=0.8, work=Work(moved, flops))]
 
 
 # ------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def schedules(context: Context) -> List[Row]:
                 best,
                 ours="auto",
                 target=SPEED_OF_BEST,
-                floor=context.machine.floor(*workloads.expert_traffic(inputs[0])),
+                work=workloads.expert_work(inputs[0]),
                 note=f"{note}; K/N = {shape.top_k / shape.count:.3g}",
             )
         )
@@ -178,7 +178,7 @@ def compile_times(context: Context) -> List[Row]:
 
 def overhead(context: Context) -> List[Row]:
     """A call for one token, of programs too small to take time themselves."""
-    found = run_script(PROBE, "overhead", str(context.machine.threads))
+    found = run_script(PROBE, "overhead", str(context.threads))
     return [
         within_limit(f"call of {name}, T=1", seconds, 30e-6, "s") for name, seconds in found.items()
     ]

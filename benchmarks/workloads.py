@@ -6,6 +6,7 @@ from typing import List, Tuple
 import numpy as np
 
 from . import baselines
+from .measure import Work
 
 INPUT_SETS = 3
 
@@ -82,14 +83,14 @@ def expert_inputs(workload: Experts, sets: int = INPUT_SETS) -> List[ExpertInput
     return inputs
 
 
-def expert_traffic(inputs: ExpertInputs) -> Tuple[int, int]:
-    """(bytes, flops) that no schedule can avoid: tokens in and out, ids and
-    weights, every vector of a chosen expert once; 4 D flops a pair."""
+def expert_work(inputs: ExpertInputs) -> Work:
+    """What no schedule can avoid: tokens in and out, ids and weights, every
+    vector of a chosen expert once; 4 D flops a pair."""
     hidden = inputs.x.shape[1]
     used = len(np.unique(inputs.experts))
     moved = 2 * inputs.x.nbytes + inputs.weights.nbytes + inputs.experts.nbytes
     moved += 2 * used * hidden * inputs.up.itemsize
-    return moved, 4 * inputs.experts.size * hidden
+    return Work(moved, 4 * inputs.experts.size * hidden)
 
 
 def mlp_inputs(tokens: int, hidden: int, intermediate: int) -> List[Tuple[np.ndarray, ...]]:

@@ -2,6 +2,7 @@
 
 #include "omnimoe/Target/Compiler.h"
 
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
@@ -354,6 +355,40 @@ OmniMoeStatus mlir::omnimoe::getEntryName(StringRef source, std::string &name,
   }
   name = entry->getName().str();
   return OMNIMOE_OK;
+}
+
+//===----------------------------------------------------------------------===//
+// GPU kernels
+//===----------------------------------------------------------------------===//
+
+OmniMoeStatus mlir::omnimoe::compileKernels(StringRef source, StringRef chip,
+                                            StringRef schedule,
+                                            StringRef format,
+                                            std::string &kernels,
+                                            std::string &message) {
+  Session session;
+  auto fail = [&] {
+    message = session.getDiagnostics();
+    return OMNIMOE_COMPILE_ERROR;
+  };
+  if (failed(session.parse(source)))
+    return fail();
+  GPUPipelineOptions options;
+  options.chip = chip.str();
+  options.schedule = schedule.str();
+  options.format = format.str();
+  PassManager pm(&session.getContext(), ModuleOp::getOperationName());
+  buildOmniMoEToNVVMPipeline(pm, options);
+  if (failed(pm.run(session.getModule())))
+    return fail();
+  session.getModule()->walk([&](gpu::BinaryOp binary) {
+    for (Attribute object : binary.getObjects())
+      kernels += cast<gpu::ObjectAttr>(object).getObject().getValue();
+  });
+  if (!kernels.empty())
+    return OMNIMOE_OK;
+  message = "error: the program has no kernels";
+  return OMNIMOE_COMPILE_ERROR;
 }
 
 //===----------------------------------------------------------------------===//

@@ -1,15 +1,17 @@
 //===- omni-compile.cpp - Ahead-of-time compiler --------------------------===//
 //
-//   omni-compile FILE -o OUT.{o,s,ll,omni} [--header=FILE] ...
+//   omni-compile FILE -o OUT.{o,s,ll,omni,ptx,cubin} [--header=FILE] ...
 //
 // The ending of the output says what is written: an object file, assembly, LLVM
-// IR, or a program file for omnimoe_executable_load.
+// IR, a program file for omnimoe_executable_load, or the kernels of a GPU.
 //
 //===----------------------------------------------------------------------===//
 
 #include "omnimoe/Config.h"
 #include "omnimoe/Target/CHeader.h"
 #include "omnimoe/Target/Compiler.h"
+#include "omnimoe/Target/NVIDIA.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -19,12 +21,13 @@ using namespace mlir::omnimoe;
 using llvm::StringRef;
 
 static constexpr StringRef kHelp =
-    R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni} [options]
+    R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni,ptx,cubin} [options]
 
 Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
 
-  -o OUT             object file, assembly, LLVM IR or program file, by its ending
-  --target=cpu       what to compile for: cpu (this machine)
+  -o OUT             object file, assembly, LLVM IR or program file, by its ending;
+                     with a GPU as target PTX or a cubin (needs ptxas)
+  --target=NAME      what to compile for: cpu (this machine, the default) or sm_90a
   --schedule=NAME    auto, token_centric, expert_centric, dense or hybrid
   --threads=N        threads to plan for; 0: all of the target's
   --header=FILE      also write a C header of the object
@@ -32,6 +35,9 @@ Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
                      of the entry function
   --version, --help
 )";
+
+static constexpr StringRef kCPUEndings[] = {".o", ".s", ".ll", ".omni"};
+static constexpr StringRef kGPUEndings[] = {".ptx", ".cubin"};
 
 // LLVM's own command-line library is not used: linked against the shared LLVM
 // its options are those of all of LLVM, and names as plain as these collide.
@@ -96,11 +102,17 @@ static int readArguments(llvm::ArrayRef<const char *> rest,
 }
 
 static int checkArguments(const Arguments &arguments, StringRef extension) {
-  if (arguments.target != "cpu")
-    return fail("--target: expected cpu, got " + arguments.target);
-  if (extension != ".o" && extension != ".s" && extension != ".ll" &&
-      extension != ".omni")
-    return fail("-o: expected a file ending in .o, .s, .ll or .omni, got " +
+  bool forGPU = llvm::is_contained(getNVIDIAChips(), arguments.target);
+  if (!forGPU && arguments.target != "cpu")
+    return fail("--target: expected cpu or " +
+                llvm::join(getNVIDIAChips(), " or ") + ", got " +
+                arguments.target);
+  llvm::ArrayRef<StringRef> endings =
+      forGPU ? llvm::ArrayRef<StringRef>{kGPUEndings}
+             : llvm::ArrayRef<StringRef>{kCPUEndings};
+  if (!llvm::is_contained(endings, extension))
+    return fail("-o: expected a file ending in " + llvm::join(endings, ", ") +
+                " for target " + arguments.target + ", got " +
                 arguments.output);
   if (!arguments.header.empty() && extension != ".o" && extension != ".s")
     return fail("--header: goes with an object file or assembly only");
@@ -137,6 +149,14 @@ int main(int argc, char **argv) {
   if (!buffer)
     return fail(arguments.input + ": " + buffer.getError().message());
   StringRef source = (*buffer)->getBuffer();
+
+  if (arguments.target != "cpu") {
+    std::string kernels, message;
+    if (compileKernels(source, arguments.target, arguments.options.schedule,
+                       extension == ".ptx" ? "isa" : "bin", kernels, message))
+      return fail(message);
+    return write(arguments.output, kernels);
+  }
 
   // Objects of several programs can be linked together, so each has names of
   // its own; a program file is for the JIT, which wants the common ones.

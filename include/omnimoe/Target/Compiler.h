@@ -39,6 +39,12 @@ OmniMoeStatus getStageText(llvm::StringRef source,
 OmniMoeStatus getEntryName(llvm::StringRef source, std::string &name,
                            std::string &message);
 
+/// Compiles the kernels of the module in `source` for an NVIDIA chip. `format`
+/// is "isa" (PTX) or "bin" (a cubin, for which ptxas must be on the PATH).
+OmniMoeStatus compileKernels(llvm::StringRef source, llvm::StringRef chip,
+                             llvm::StringRef schedule, llvm::StringRef format,
+                             std::string &kernels, std::string &message);
+
 /// Runs a textual pass pipeline over `source` and prints the result.
 OmniMoeStatus runPipeline(llvm::StringRef source, llvm::StringRef pipeline,
                           std::string &result, std::string &message);

@@ -18,6 +18,28 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+/// Transposes a square block given by its rows: for each power of two, the
+/// off-diagonal squares of that size change places. Two-source shuffles are
+/// emitted here, since canonicalization takes a vector.transpose apart lane by
+/// lane.
+static void transposeBlock(KernelBuilder &k, MutableArrayRef<Value> rows) {
+  int64_t lanes = rows.size();
+  for (int64_t half = 1; half < lanes; half *= 2) {
+    SmallVector<int64_t> upper, lower;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      upper.push_back(lane & half ? lanes + lane - half : lane);
+      lower.push_back(lane & half ? lanes + lane : lane + half);
+    }
+    for (int64_t row = 0; row < lanes; ++row) {
+      if (row & half)
+        continue;
+      Value a = rows[row], b = rows[row + half];
+      rows[row] = vector::ShuffleOp::create(k, a, b, upper);
+      rows[row + half] = vector::ShuffleOp::create(k, a, b, lower);
+    }
+  }
+}
+
 namespace {
 struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
   TransposeToVector(MLIRContext *context, int64_t vectorBits)
@@ -44,7 +66,6 @@ struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
     bool narrow = elementType.getIntOrFloatBitWidth() < 32;
     auto vectorType = VectorType::get({lanes}, elementType);
     auto wideType = VectorType::get({lanes}, wide);
-    auto blockType = VectorType::get({lanes, lanes}, wide);
     auto maskType = VectorType::get({lanes}, k.getI1Type());
     Value rows = memref::DimOp::create(k, in, 0);
     Value columns = memref::DimOp::create(k, in, 1);
@@ -57,7 +78,7 @@ struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
       k.loop(k.index(0), columns, lanes, [&](Value column) {
         Value columnMask = vector::CreateMaskOp::create(
             k, maskType, ValueRange{k.sub(columns, column)});
-        Value block = k.real(blockType, 0.0);
+        SmallVector<Value> block;
         for (int64_t i = 0; i < lanes; ++i) {
           Value source = k.min(k.add(row, i), lastRow);
           Value vector = vector::MaskedLoadOp::create(
@@ -65,13 +86,11 @@ struct TransposeToVector : OpRewritePattern<linalg::TransposeOp> {
               padding);
           if (narrow)
             vector = arith::ExtFOp::create(k, wideType, vector);
-          block =
-              vector::InsertOp::create(k, vector, block, ArrayRef<int64_t>{i});
+          block.push_back(vector);
         }
-        block = vector::TransposeOp::create(k, block, ArrayRef<int64_t>{1, 0});
+        transposeBlock(k, block);
         for (int64_t j = 0; j < lanes; ++j) {
-          Value vector =
-              vector::ExtractOp::create(k, block, ArrayRef<int64_t>{j});
+          Value vector = block[j];
           if (narrow)
             vector = arith::TruncFOp::create(k, vectorType, vector);
           // A column past the end would be stored outside: its mask is empty.

@@ -16,6 +16,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_CONVERTOMNIMOETOGPUPASS
@@ -65,7 +66,11 @@ static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
   return success();
 }
 
-static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall) {
+/// All kernels of a program go into one GPU module.
+static constexpr StringLiteral kKernelModule = "kernels";
+
+static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
+                                   StringRef name) {
   if (forall.getRank() != 1 || forall->getNumResults() != 0)
     return forall.emitOpError("must have one loop and work on memrefs to "
                               "become a kernel");
@@ -84,8 +89,10 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall) {
   auto ifOp = scf::IfOp::create(
       k, k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), false);
   k.setInsertionPointToStart(ifOp.thenBlock());
-  auto launch = gpu::LaunchOp::create(k, tiles, one, one, k.index(threads),
-                                      one, one);
+  auto launch =
+      gpu::LaunchOp::create(k, tiles, one, one, k.index(threads), one, one);
+  launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
+  launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
   Block *body = &launch.getBody().front();
   k.setInsertionPointToStart(body);
   Value iv = k.add(from, k.mul(launch.getBlockIds().x, step));
@@ -112,9 +119,12 @@ struct ConvertOmniMoEToGPUPass
     IRRewriter rewriter(&getContext());
     SmallVector<scf::ForallOp> foralls;
     getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
-    for (scf::ForallOp forall : foralls)
-      if (failed(convertForall(rewriter, forall)))
+    for (auto [index, forall] : llvm::enumerate(foralls)) {
+      auto function = forall->getParentOfType<FunctionOpInterface>();
+      std::string name = (function.getName() + "_" + Twine(index)).str();
+      if (failed(convertForall(rewriter, forall, name)))
         return signalPassFailure();
+    }
   }
 };
 } // namespace

@@ -32,7 +32,7 @@ struct ConvertOmniMoEToVectorPass
     if (!isSupportedVectorWidth(vectorBits)) {
       getOperation()->emitError("option 'vector-bits' must be a power of two "
                                 "from 64 to 2048, got ")
-          << vectorBits;
+          << static_cast<int64_t>(vectorBits);
       return signalPassFailure();
     }
     bool failedAny = false;

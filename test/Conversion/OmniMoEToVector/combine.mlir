@@ -1,7 +1,7 @@
 // DEFINE: %{to-llvm} = --convert-linalg-to-vector --convert-vector-to-scf --convert-scf-to-cf \
 // DEFINE:   --expand-strided-metadata --lower-affine --convert-vector-to-llvm --convert-math-to-llvm \
 // DEFINE:   --convert-arith-to-llvm --finalize-memref-to-llvm --convert-func-to-llvm \
-// DEFINE:   --convert-cf-to-llvm --reconcile-unrealized-casts --omnimoe-verify-stage="stage=llvm"
+// DEFINE:   --convert-cf-to-llvm --convert-ub-to-llvm --reconcile-unrealized-casts --omnimoe-verify-stage="stage=llvm"
 // RUN: omni-opt %s --convert-omnimoe-to-vector --canonicalize --cse | FileCheck %s
 // RUN: omni-opt %s --convert-omnimoe-to-vector="vector-bits=256" --canonicalize --cse | FileCheck %s --check-prefix=NARROW
 // RUN: omni-opt %s --convert-omnimoe-to-vector %{to-llvm} -o /dev/null

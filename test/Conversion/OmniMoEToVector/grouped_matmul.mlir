@@ -1,15 +1,28 @@
 // DEFINE: %{to-llvm} = --convert-linalg-to-vector --convert-vector-to-scf --convert-scf-to-cf \
 // DEFINE:   --expand-strided-metadata --lower-affine --convert-vector-to-llvm --convert-math-to-llvm \
 // DEFINE:   --convert-arith-to-llvm --finalize-memref-to-llvm --convert-func-to-llvm \
-// DEFINE:   --convert-cf-to-llvm --reconcile-unrealized-casts --omnimoe-verify-stage="stage=llvm"
+// DEFINE:   --convert-cf-to-llvm --convert-ub-to-llvm --reconcile-unrealized-casts --omnimoe-verify-stage="stage=llvm"
 // RUN: omni-opt %s --convert-omnimoe-to-vector --canonicalize --cse | FileCheck %s
 // RUN: omni-opt %s --convert-omnimoe-to-vector="vector-bits=256" --canonicalize --cse | FileCheck %s --check-prefix=NARROW
 // RUN: omni-opt %s --convert-omnimoe-to-vector %{to-llvm} -o /dev/null
 // RUN: omni-opt %s --convert-omnimoe-to-vector="vector-bits=128" %{to-llvm} -o /dev/null
 
-// The example of the pass's documentation: four expert vectors are streamed at a
-// time against the token, then the two that are left of K = 10; the last 8 of 40
-// entries are masked.
+// The example of the pass's documentation.
+
+// CHECK-LABEL: func.func @example(
+// CHECK:         scf.for %[[T:.*]] = %c0 to %{{.*}} step %c1 {
+// CHECK:           scf.for %[[Q:.*]] = %c0 to %c16 step %c4 {
+// CHECK:             vector.load
+// CHECK:             vector.fma
+// CHECK:             vector.reduction
+func.func @example(%x: memref<?x512xf32>, %up: memref<4096x512xf32>, %e: memref<?x16xi32>, %s: memref<?x16xf32>) {
+  omnimoe.grouped_matmul ins(%x, %up, %e : memref<?x512xf32>, memref<4096x512xf32>, memref<?x16xi32>)
+                         outs(%s : memref<?x16xf32>)
+  return
+}
+
+// Four expert vectors are streamed at a time against the token, then the two
+// that are left of K = 10; the last 8 of 40 entries are masked.
 
 // CHECK-LABEL: func.func @atomic(
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<?x40xf32>, %[[W:[a-z0-9]+]]: memref<64x40xf32>, %[[E:[a-z0-9]+]]: memref<?x10xi32>, %[[S:[a-z0-9]+]]: memref<?x10xf32>)
@@ -52,7 +65,7 @@ func.func @atomic(%x: memref<?x40xf32>, %w: memref<64x40xf32>, %e: memref<?x10xi
 // CHECK-LABEL: func.func @wide(
 // CHECK-SAME:    %[[X:[a-z0-9]+]]: memref<4x32xf16, strided<[64, 1], offset: ?>>, %[[W:[a-z0-9]+]]: memref<64x2x32xbf16>
 // CHECK-DAG:     %[[ROWS:.*]] = memref.collapse_shape %[[W]] {{\[}}[0, 1], [2]] : memref<64x2x32xbf16> into memref<128x32xbf16>
-// CHECK-DAG:     %[[VALUES:.*]] = memref.collapse_shape %{{.*}} {{\[}}[0], [1, 2]] : memref<4x2x2xf32> into memref<4x4xf32>
+// CHECK-DAG:     %[[VALUES:.*]] = memref.collapse_shape %{{.*}} {{\[}}[0], [1, 2]] : memref<4x4x2xf32> into memref<4x8xf32>
 //   Column q belongs to choice q / r and to vector q % r of its expert.
 // CHECK:         arith.divui %{{.*}}, %c2
 // CHECK:         %[[PART:.*]] = arith.remui %{{.*}}, %c2
@@ -63,8 +76,8 @@ func.func @atomic(%x: memref<?x40xf32>, %w: memref<64x40xf32>, %e: memref<?x10xi
 // CHECK:         %[[WN:.*]] = vector.load %[[ROWS]][%[[ROW]], {{.*}} vector<16xbf16>
 // CHECK:         arith.extf %[[WN]] : vector<16xbf16> to vector<16xf32>
 // CHECK:         memref.store {{.*}}, %[[VALUES]]
-func.func @wide(%x: memref<4x32xf16, strided<[64, 1], offset: ?>>, %w: memref<64x2x32xbf16>, %e: memref<4x2xi32>, %s: memref<4x2x2xf32>) {
-  omnimoe.grouped_matmul ins(%x, %w, %e : memref<4x32xf16, strided<[64, 1], offset: ?>>, memref<64x2x32xbf16>, memref<4x2xi32>)
-    outs(%s : memref<4x2x2xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4>}
+func.func @wide(%x: memref<4x32xf16, strided<[64, 1], offset: ?>>, %w: memref<64x2x32xbf16>, %e: memref<4x4xi32>, %s: memref<4x4x2xf32>) {
+  omnimoe.grouped_matmul ins(%x, %w, %e : memref<4x32xf16, strided<[64, 1], offset: ?>>, memref<64x2x32xbf16>, memref<4x4xi32>)
+    outs(%s : memref<4x4x2xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4>}
   return
 }

@@ -6,6 +6,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Pass/Pass.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
 namespace mlir::omnimoe {
 

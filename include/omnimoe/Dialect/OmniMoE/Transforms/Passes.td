@@ -43,7 +43,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
   let statistics = [
     Statistic<"numBlocks", "expert-blocks", "Expert blocks given a schedule">,
     Statistic<"numVersions", "versions", "Versions that the blocks have">];
-  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::tensor::TensorDialect"];
 }
 
@@ -65,6 +66,7 @@ def AttachTargetPass : Pass<"omnimoe-attach-target", "ModuleOp"> {
   }];
   let options = [Option<"chip", "chip", "std::string", "\"host\"",
                         "host, or an NVIDIA chip such as sm_90a">];
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect"];
 }
 
 def AccumulateInF32Pass : Pass<"omnimoe-accumulate-in-f32", "::mlir::func::FuncOp"> {
@@ -126,7 +128,9 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
            "Parallel units to plan for; 0 means all of the target's">];
   let statistics = [Statistic<"numTiled", "tiled-roots", "Roots that were tiled">,
                     Statistic<"numFused", "fused-producers", "Producers fused into a tile">];
-  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+  // The target's attribute is ours, whatever the module holds.
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
 }
 

@@ -1,0 +1,90 @@
+// RUN: omni-opt %s --convert-omnimoe-to-gpu --split-input-file | FileCheck %s
+
+// A tile becomes a block, its buffers shared memory, and its operations follow
+// one another between barriers. D = 1024 in bf16 is 128 accesses of 16 bytes.
+
+// CHECK-LABEL: func.func @token
+// CHECK: scf.if
+// CHECK: gpu.launch blocks(%[[TOKEN:.*]], %{{.*}}, %{{.*}}) in (%{{.*}} = %[[T:.*]], %{{.*}} = %{{.*}}, %{{.*}} = %{{.*}}) threads(%[[THREAD:.*]], %{{.*}}, %{{.*}}) in (%{{.*}} = %c128
+// CHECK-SAME: module(@kernels) function(@token_0)
+// CHECK-SAME: workgroup(%[[S:.*]] : memref<1x16xf32, #gpu.address_space<workgroup>>)
+// CHECK-NOT: omnimoe.
+// CHECK: vector.load {{.*}} {alignment = 16 : i64} : memref<4096x1024xbf16>, vector<8xbf16>
+// CHECK: gpu.shuffle xor
+// CHECK: memref.store %{{.*}}, %[[S]]
+// CHECK: gpu.barrier
+// CHECK: memref.load %[[S]]
+// CHECK: vector.fma
+// CHECK: vector.store {{.*}} {alignment = 16 : i64}
+// CHECK: gpu.barrier
+// CHECK: gpu.terminator
+func.func @token(%x: memref<?x1024xbf16>, %w: memref<4096x1024xbf16>, %e: memref<?x16xi32>, %y: memref<?x1024xf32>) {
+  %c0 = arith.constant 0 : index
+  %T = memref.dim %x, %c0 : memref<?x1024xbf16>
+  scf.forall (%t) = (0) to (%T) step (1) {
+    %xt = memref.subview %x[%t, 0] [1, 1024] [1, 1] : memref<?x1024xbf16> to memref<1x1024xbf16, strided<[1024, 1], offset: ?>>
+    %et = memref.subview %e[%t, 0] [1, 16] [1, 1] : memref<?x16xi32> to memref<1x16xi32, strided<[16, 1], offset: ?>>
+    %yt = memref.subview %y[%t, 0] [1, 1024] [1, 1] : memref<?x1024xf32> to memref<1x1024xf32, strided<[1024, 1], offset: ?>>
+    %s = memref.alloc() : memref<1x16xf32>
+    omnimoe.grouped_matmul ins(%xt, %w, %et : memref<1x1024xbf16, strided<[1024, 1], offset: ?>>, memref<4096x1024xbf16>, memref<1x16xi32, strided<[16, 1], offset: ?>>) outs(%s : memref<1x16xf32>)
+    omnimoe.combine to_tokens ins(%s, %w, %et : memref<1x16xf32>, memref<4096x1024xbf16>, memref<1x16xi32, strided<[16, 1], offset: ?>>) outs(%yt : memref<1x1024xf32, strided<[1024, 1], offset: ?>>)
+    memref.dealloc %s : memref<1x16xf32>
+  }
+  return
+}
+
+// -----
+
+// Rows of an odd length are read one element at a time.
+
+// CHECK-LABEL: func.func @odd
+// CHECK: vector.load {{.*}} : memref<4096x33xf32>, vector<1xf32>
+func.func @odd(%x: memref<?x33xf32>, %w: memref<4096x33xf32>, %e: memref<?x5xi32>, %s: memref<?x5xf32>) {
+  %c0 = arith.constant 0 : index
+  %T = memref.dim %x, %c0 : memref<?x33xf32>
+  scf.forall (%t) = (0) to (%T) step (1) {
+    %xt = memref.subview %x[%t, 0] [1, 33] [1, 1] : memref<?x33xf32> to memref<1x33xf32, strided<[33, 1], offset: ?>>
+    %et = memref.subview %e[%t, 0] [1, 5] [1, 1] : memref<?x5xi32> to memref<1x5xi32, strided<[5, 1], offset: ?>>
+    %st = memref.subview %s[%t, 0] [1, 5] [1, 1] : memref<?x5xf32> to memref<1x5xf32, strided<[5, 1], offset: ?>>
+    omnimoe.grouped_matmul ins(%xt, %w, %et : memref<1x33xf32, strided<[33, 1], offset: ?>>, memref<4096x33xf32>, memref<1x5xi32, strided<[5, 1], offset: ?>>) outs(%st : memref<1x5xf32, strided<[5, 1], offset: ?>>)
+  }
+  return
+}
+
+// -----
+
+// Threads stride over the last loop of an element-wise operation.
+
+// CHECK-LABEL: func.func @elementwise
+// CHECK: gpu.launch
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+// CHECK: memref.load
+// CHECK: arith.negf
+// CHECK: memref.store
+func.func @elementwise(%a: memref<8x256xf32>, %b: memref<8x256xf32>) {
+  scf.forall (%t) = (0) to (8) step (1) {
+    %at = memref.subview %a[%t, 0] [1, 256] [1, 1] : memref<8x256xf32> to memref<1x256xf32, strided<[256, 1], offset: ?>>
+    %bt = memref.subview %b[%t, 0] [1, 256] [1, 1] : memref<8x256xf32> to memref<1x256xf32, strided<[256, 1], offset: ?>>
+    linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+      ins(%at : memref<1x256xf32, strided<[256, 1], offset: ?>>) outs(%bt : memref<1x256xf32, strided<[256, 1], offset: ?>>) {
+    ^bb0(%in: f32, %out: f32):
+      %n = arith.negf %in : f32
+      linalg.yield %n : f32
+    }
+  }
+  return
+}
+
+// -----
+
+// Code without a tile stays on the host.
+
+// CHECK-LABEL: func.func @host
+// CHECK-NOT: gpu.launch
+// CHECK: memref.store
+func.func @host(%a: memref<4xf32>, %v: f32) {
+  %c0 = arith.constant 0 : index
+  memref.store %v, %a[%c0] : memref<4xf32>
+  return
+}
