@@ -293,7 +293,8 @@ setup_build() {
     # CMake does not take other compilers over an old cache; objects stay.
     rm -rf "$directory/CMakeCache.txt" "$directory/CMakeFiles"
     run_logged "configure-$(basename "$directory")" cmake -S "$OMNIMOE_ROOT" \
-      --preset "$preset" -B "$directory" "-DPython_EXECUTABLE=$VENV_PYTHON" "$@"
+      --preset "$preset" -B "$directory" "-DPython_EXECUTABLE=$VENV_PYTHON" \
+      "-DCMAKE_PREFIX_PATH=$("llvm-config-$LLVM_VERSION" --prefix)" "$@"
     printf '%s\n' "$wanted" >"$directory/configured"
     end_step "done"
   fi

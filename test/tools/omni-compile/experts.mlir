@@ -27,9 +27,9 @@
 
 // Refusals.
 // RUN: not omni-compile %s -o %t/experts.x 2>&1 | FileCheck %s --check-prefix=ENDING
-// ENDING: -o: expected a file ending in .o, .s, .ll or .omni
+// ENDING: -o: expected a file ending in .o, .s, .ll, .omni for target cpu, got
 // RUN: not omni-compile %s -o %t/x.o --target=abacus 2>&1 | FileCheck %s --check-prefix=TARGET
-// TARGET: --target: expected cpu, got abacus
+// TARGET: --target: expected cpu or sm_90a, got abacus
 // RUN: not omni-compile %s -o %t/x.o --threads=-1 2>&1 | FileCheck %s --check-prefix=THREADS
 // THREADS: --threads: expected 0 or more, got -1
 // RUN: not omni-compile %s -o %t/x.ll --header=%t/x.h 2>&1 | FileCheck %s --check-prefix=NOHEADER
