@@ -61,7 +61,7 @@ def _schedule_table(schedules: Sequence[Any], tokens: int) -> Table:
     here = next(c for c in schedules if c.max_tokens is None or tokens <= c.max_tokens)
     table = _table()
     table.add_column("schedule of the experts")
-    table.add_column("estimate", justify="right")
+    table.add_column(f"estimate for {here.tokens:,} tokens", justify="right")
     table.add_column("")
     for name, estimate in sorted(here.estimates.items(), key=lambda item: item[1]):
         chosen = "[green]chosen[/]" if name == here.schedule else ""

@@ -31,13 +31,14 @@ class ScheduleChoice:
     """The schedule of the calls with `min_tokens` <= T < `max_tokens`.
 
     `max_tokens` is None where there is no limit. `estimates` are the seconds
-    that the cost model expects of each schedule.
+    that the cost model expects of each schedule for `tokens` tokens.
     """
 
     schedule: str
     min_tokens: int
     max_tokens: Optional[int]
     estimates: Dict[str, Any]
+    tokens: int
 
 
 class Executable(_core.Executable):
@@ -98,6 +99,7 @@ class Executable(_core.Executable):
                 int(entry.get("min_tokens", 0)),
                 _limit(entry.get("max_tokens")),
                 dict(entry.get("estimates", {})),
+                int(entry.get("tokens", 0)),
             )
             for entry in self._description.get("schedules", [])
         )

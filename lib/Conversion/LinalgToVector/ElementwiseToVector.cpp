@@ -68,10 +68,14 @@ static FailureOr<Operand> classify(linalg::LinalgOp op, OpOperand &operand) {
   return Operand{value, map, Access::Broadcast};
 }
 
+static bool isScalar(Type type) { return type.isIntOrIndexOrFloat(); }
+
 /// Operations that mean the same on vectors as on each element.
 static bool isVectorizable(Operation *op) {
-  return isa<linalg::YieldOp, arith::ConstantOp>(op) ||
-         OpTrait::hasElementwiseMappableTraits(op);
+  return llvm::all_of(op->getOperandTypes(), isScalar) &&
+         llvm::all_of(op->getResultTypes(), isScalar) &&
+         (isa<linalg::YieldOp, arith::ConstantOp>(op) ||
+          OpTrait::hasElementwiseMappableTraits(op));
 }
 
 static std::optional<Reduction> getReduction(linalg::LinalgOp op) {
@@ -252,6 +256,7 @@ struct ElementwiseToVector : OpInterfaceRewritePattern<linalg::LinalgOp> {
   LogicalResult matchAndRewrite(linalg::LinalgOp op,
                                 PatternRewriter &rewriter) const override {
     if (!op.hasPureBufferSemantics() || op.getNumLoops() == 0 ||
+        !llvm::all_of(op.getBlock()->getArgumentTypes(), isScalar) ||
         !llvm::all_of(*op.getBlock(),
                       [](Operation &inner) { return isVectorizable(&inner); }))
       return rewriter.notifyMatchFailure(op, "payload cannot be vectorized");

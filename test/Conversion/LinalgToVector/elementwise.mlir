@@ -125,12 +125,13 @@ func.func @sum_of_squares(%x: memref<?x40xf32>, %out: memref<?x1xf32>) {
   return
 }
 
-// Left alone: a column-wise read, a column-wise reduction, a payload that is not
-// element-wise, and tensors.
+// Left alone: a column-wise read, a column-wise reduction, a reduction whose order
+// matters, a payload that is not element-wise, elements that no vector can hold,
+// and tensors.
 
 // CHECK-LABEL: func.func @left_alone(
-// CHECK-COUNT-4: linalg.generic
-func.func @left_alone(%a: memref<8x8xf32>, %b: memref<8x8xf32>, %c: memref<8xf32>, %i: memref<8x8xindex>, %t: tensor<8x8xf32>) -> tensor<8x8xf32> {
+// CHECK-COUNT-6: linalg.generic
+func.func @left_alone(%a: memref<8x8xf32>, %b: memref<8x8xf32>, %c: memref<8xf32>, %i: memref<8x8xindex>, %z: memref<8x8xcomplex<f32>>, %z1: memref<8x8xcomplex<f32>>, %t: tensor<8x8xf32>) -> tensor<8x8xf32> {
   linalg.generic {indexing_maps = [#swap, #id], iterator_types = ["parallel", "parallel"]} ins(%a : memref<8x8xf32>) outs(%b : memref<8x8xf32>) {
   ^bb0(%p: f32, %o: f32):
     %m = arith.mulf %p, %p : f32
@@ -145,6 +146,15 @@ func.func @left_alone(%a: memref<8x8xf32>, %b: memref<8x8xf32>, %c: memref<8xf32
   ^bb0(%o: index):
     %m = linalg.index 1 : index
     linalg.yield %m : index
+  }
+  linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]} ins(%a : memref<8x8xf32>) outs(%c : memref<8xf32>) {
+  ^bb0(%p: f32, %o: f32):
+    %m = arith.subf %p, %o : f32
+    linalg.yield %m : f32
+  }
+  linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%z : memref<8x8xcomplex<f32>>) outs(%z1 : memref<8x8xcomplex<f32>>) {
+  ^bb0(%p: complex<f32>, %o: complex<f32>):
+    linalg.yield %p : complex<f32>
   }
   %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%t : tensor<8x8xf32>) outs(%t : tensor<8x8xf32>) {
   ^bb0(%p: f32, %o: f32):

@@ -37,15 +37,20 @@
 // CHECK:             vector.maskedstore {{.*}}, %[[C2]] :
 // CHECK:             vector.maskedstore {{.*}}, %[[C3]] :
 // CHECK-NOT:     linalg.
+func.func @blocks(%in: memref<?x6xf32>, %out: memref<6x?xf32>) {
+  linalg.transpose ins(%in : memref<?x6xf32>) outs(%out : memref<6x?xf32>) permutation = [1, 0]
+  return
+}
 
 // Four rounds of sixteen shuffles at 512 bits, which no canonicalization takes
 // apart into lanes.
-// WIDE-LABEL: func.func @blocks(
+
+// WIDE-LABEL: func.func @wide(
 // WIDE-COUNT-64: vector.shuffle {{.*}} : vector<16xf32>, vector<16xf32>
 // WIDE-NOT:      vector.shuffle
-// WIDE:          vector.maskedstore
-func.func @blocks(%in: memref<?x6xf32>, %out: memref<6x?xf32>) {
-  linalg.transpose ins(%in : memref<?x6xf32>) outs(%out : memref<6x?xf32>) permutation = [1, 0]
+// WIDE-LABEL: func.func @narrow(
+func.func @wide(%in: memref<?x512xf32>, %out: memref<512x?xf32>) {
+  linalg.transpose ins(%in : memref<?x512xf32>) outs(%out : memref<512x?xf32>) permutation = [1, 0]
   return
 }
 

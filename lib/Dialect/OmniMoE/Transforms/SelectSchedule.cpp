@@ -48,6 +48,7 @@ struct Version {
   int64_t maxTokens;
   ScheduleAttr schedule;
   SmallVector<ScheduleEstimate> estimates;
+  int64_t estimatedTokens; ///< the T that the estimates are for
 };
 } // namespace
 
@@ -135,7 +136,7 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
       auto estimates = estimate(staticTokens);
       if (const ScheduleEstimate *best = choose(estimates))
         versions.push_back(
-            {0, ShapedType::kDynamic, best->schedule, estimates});
+            {0, ShapedType::kDynamic, best->schedule, estimates, staticTokens});
       return versions;
     }
     for (int64_t tokens = 1; tokens <= kMaxProbedTokens; tokens *= 2) {
@@ -145,7 +146,7 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
         return {};
       if (versions.empty()) {
         versions.push_back(
-            {0, ShapedType::kDynamic, best->schedule, estimates});
+            {0, ShapedType::kDynamic, best->schedule, estimates, tokens});
         continue;
       }
       Version &last = versions.back();
@@ -160,11 +161,13 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
         continue;
       last.maxTokens = tokens;
       versions.push_back(
-          {tokens, ShapedType::kDynamic, best->schedule, estimates});
+          {tokens, ShapedType::kDynamic, best->schedule, estimates, tokens});
     }
     // The common case is reported at a common size.
-    if (versions.size() == 1)
+    if (versions.size() == 1) {
       versions.front().estimates = estimate(kReportedTokens);
+      versions.front().estimatedTokens = kReportedTokens;
+    }
     for (Version &version : versions)
       version.schedule = choose(version.estimates)->schedule;
     return versions;
@@ -226,6 +229,8 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
                                           : version.maxTokens)),
         builder.getNamedAttr("estimates",
                              estimates.getDictionary(&getContext())),
+        builder.getNamedAttr("tokens", builder.getI64IntegerAttr(
+                                           version.estimatedTokens)),
     });
   }
 

@@ -7,7 +7,7 @@
 
 // CHECK:       module attributes {omnimoe.schedules = [{
 // CHECK-SAME:    estimates = {dense = {{.*}} : f64, expert_centric = {{.*}} : f64, token_centric = {{.*}} : f64},
-// CHECK-SAME:    max_tokens = -1 : i64, min_tokens = 0 : i64, schedule = "token_centric"}],
+// CHECK-SAME:    max_tokens = -1 : i64, min_tokens = 0 : i64, schedule = "token_centric", tokens = 1024 : i64}],
 // CHECK-SAME:    omnimoe.target = #omnimoe.target<chip = "reader"
 // CHECK-LABEL: func.func @one_version(
 // CHECK-NOT:     scf.if
@@ -40,8 +40,8 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "reader", features = 
 // cloned under a branch on T; what it shares with others stays outside.
 
 // CHECK:       module attributes {omnimoe.schedules = [
-// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = [[LIMIT:[0-9]+]] : i64, min_tokens = 0 : i64, schedule = "token_centric"},
-// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = {{[-0-9]+}} : i64, min_tokens = [[LIMIT]] : i64, schedule = "[[KIND:dense|expert_centric]]"}
+// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = [[LIMIT:[0-9]+]] : i64, min_tokens = 0 : i64, schedule = "token_centric", tokens = 1 : i64},
+// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = {{[-0-9]+}} : i64, min_tokens = [[LIMIT]] : i64, schedule = "[[KIND:dense|expert_centric]]", tokens = [[LIMIT]] : i64}
 // CHECK-LABEL: func.func @two_versions(
 // CHECK-SAME:    {{.*}} %[[E:[a-z0-9]+]]: tensor<?x128xi32>, %[[S0:[a-z0-9]+]]: tensor<?x128xf32>, %[[Y0:[a-z0-9]+]]: tensor<?x512xf32>)
 // CHECK-NOT:     omnimoe.
@@ -81,7 +81,7 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "multiplier", feature
 
 // The same machine and shapes with T known: one version, no branch.
 
-// CHECK:       module attributes {omnimoe.schedules = [{{{.*}} min_tokens = 0 : i64, schedule = "[[KIND:dense|expert_centric]]"}]
+// CHECK:       module attributes {omnimoe.schedules = [{{{.*}} min_tokens = 0 : i64, schedule = "[[KIND:dense|expert_centric]]", tokens = {{[0-9]+}} : i64}]
 // CHECK-LABEL: func.func @static_tokens(
 // CHECK-NOT:     scf.if
 // CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<[[KIND]]

@@ -19,8 +19,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
 
     The choice and the estimates behind it are recorded on the module as
     `omnimoe.schedules`, one dictionary a version: the schedule, the range of T
-    it serves, and the estimated seconds of each schedule at the range's start
-    (at 1,024 tokens for an unbounded first range).
+    it serves, and the estimated seconds of each schedule for `tokens` tokens: the
+    start of its range, or 1,024 if there is one version for all.
 
     Before:
     ```mlir
