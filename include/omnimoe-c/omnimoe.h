@@ -1,9 +1,12 @@
-/*===- omnimoe.h - C interface of the omnimoe compiler ----------------------===*\
-|* Everything that another language needs: parse IR, run a named pipeline,      *|
-|* compile, save and load a program, ask for its workspace, run it. Handles are *|
-|* opaque, every call returns a status, and no exception or C++ type crosses.   *|
-|* All functions may be called from several threads at once; one executable may *|
-|* be invoked by several threads at once as long as their workspaces differ.    *|
+/*===- omnimoe.h - C interface of the omnimoe compiler
+----------------------===*\
+|* Everything that another language needs: parse IR, run a named pipeline, *|
+|* compile, save and load a program, ask for its workspace, run it. Handles are
+*|
+|* opaque, every call returns a status, and no exception or C++ type crosses. *|
+|* All functions may be called from several threads at once; one executable may
+*|
+|* be invoked by several threads at once as long as their workspaces differ. *|
 \*===----------------------------------------------------------------------===*/
 
 #ifndef OMNIMOE_C_OMNIMOE_H
@@ -50,14 +53,14 @@ typedef struct OmniMoeTensor {
 
 /* How to compile. Initialise with omnimoe_default_options. */
 typedef struct OmniMoeOptions {
-  const char *target;    /* "cpu" (the host); NULL: "cpu"                       */
-  const char *schedule;  /* "auto", "token_centric", ...; NULL: "auto"          */
-  int32_t threads;       /* threads to plan for; 0: all of the target's         */
-  int32_t deterministic; /* 1: bitwise repeatable                               */
-  const char *cache_dir; /* disk cache to read and fill; NULL: none             */
-  int64_t cache_bytes;   /* size the cache is trimmed to; 0: 512 MiB            */
-  const char *dump_dir;  /* folder for the IR of the stages; NULL: none         */
-  const char *dump;      /* comma-separated stages, or "all"; NULL: "all"       */
+  const char *target; /* "cpu" (the host); NULL: "cpu"                       */
+  const char *schedule; /* "auto", "token_centric", ...; NULL: "auto" */
+  int32_t threads; /* threads to plan for; 0: all of the target's         */
+  int32_t deterministic; /* 1: bitwise repeatable */
+  const char *cache_dir; /* disk cache to read and fill; NULL: none */
+  int64_t cache_bytes; /* size the cache is trimmed to; 0: 512 MiB            */
+  const char *dump_dir; /* folder for the IR of the stages; NULL: none */
+  const char *dump; /* comma-separated stages, or "all"; NULL: "all"       */
 } OmniMoeOptions;
 
 typedef struct OmniMoeExecutable OmniMoeExecutable;
@@ -108,16 +111,16 @@ OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_info(
     const OmniMoeExecutable *executable, OmniMoeString *json);
 
 /* The program as it stood after a stage (omnimoe_stages lists them as JSON),
-   among them "llvm" (LLVM IR) and "asm". Compiles again from the kept source. */
+   among them "llvm" (LLVM IR) and "asm". Compiles again from the kept source.
+ */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_stages(OmniMoeString *json);
 OMNIMOE_EXPORT OmniMoeStatus
 omnimoe_executable_ir(const OmniMoeExecutable *executable, const char *stage,
                       OmniMoeString *text);
 
 /* Bytes of workspace that an invocation on T tokens needs. */
-OMNIMOE_EXPORT OmniMoeStatus
-omnimoe_executable_workspace_size(const OmniMoeExecutable *executable,
-                                  int64_t tokens, int64_t *bytes);
+OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_workspace_size(
+    const OmniMoeExecutable *executable, int64_t tokens, int64_t *bytes);
 
 /* Runs the program: inputs in order, then outputs. Every tensor is checked
    against the program's signature first. With `workspace` NULL the call brings

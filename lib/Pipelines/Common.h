@@ -1,4 +1,5 @@
-//===- Common.h - Stages that the pipelines share ----------------*- C++ -*-===//
+//===- Common.h - Stages that the pipelines share ----------------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_LIB_PIPELINES_COMMON_H
 #define OMNIMOE_LIB_PIPELINES_COMMON_H

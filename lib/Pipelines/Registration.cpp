@@ -36,11 +36,11 @@
 #include "mlir/Dialect/Tensor/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVM/NVVM/Target.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/OpenMP/OpenMPToLLVMIRTranslation.h"
 #include "omnimoe/Conversion/Passes.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
@@ -90,10 +90,10 @@ void mlir::omnimoe::registerPassesAndPipelines() {
   registerOmniMoEPasses();
   registerOmniMoEConversionPasses();
   PassPipelineRegistration<CPUPipelineOptions>(
-      "omnimoe-to-llvm", "Lower an omnimoe program to the LLVM dialect for CPUs",
+      "omnimoe-to-llvm",
+      "Lower an omnimoe program to the LLVM dialect for CPUs",
       buildOmniMoEToLLVMPipeline);
   PassPipelineRegistration<GPUPipelineOptions>(
-      "omnimoe-to-nvvm",
-      "Lower an omnimoe program to PTX for NVIDIA GPUs",
+      "omnimoe-to-nvvm", "Lower an omnimoe program to PTX for NVIDIA GPUs",
       buildOmniMoEToNVVMPipeline);
 }

@@ -114,7 +114,8 @@ static json::Value toJSON(Attribute attribute) {
       .Case([](DictionaryAttr value) {
         json::Object object;
         for (NamedAttribute entry : value)
-          // A key of a StringRef would point into the context, which goes first.
+          // A key of a StringRef would point into the context, which goes
+          // first.
           object[entry.getName().str()] = toJSON(entry.getValue());
         return object;
       })

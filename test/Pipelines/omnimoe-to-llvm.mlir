@@ -6,7 +6,7 @@
 // RUN: omni-opt %s --omnimoe-to-llvm="schedule=token_centric" | FileCheck %s --check-prefix=SCHEDULE -DKIND=token_centric
 // RUN: omni-opt %s --omnimoe-to-llvm="schedule=expert_centric" | FileCheck %s --check-prefix=SCHEDULE -DKIND=expert_centric
 // RUN: omni-opt %s --omnimoe-to-llvm="schedule=dense" | FileCheck %s --check-prefix=SCHEDULE -DKIND=dense
-// SCHEDULE: omnimoe.schedules = [{{.*}} schedule = "[[KIND]]"}],
+// SCHEDULE: omnimoe.schedules = [{{.*}} schedule = "[[KIND]]", tokens = {{[0-9]+}} : i64}],
 // SCHEDULE: llvm.func @omnimoe_entry
 
 // Only the expert-centric one sorts the pairs; only the blocked ones multiply

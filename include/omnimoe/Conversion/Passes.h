@@ -1,4 +1,5 @@
-//===- Passes.h - Conversions out of the omnimoe dialect ---------*- C++ -*-===//
+//===- Passes.h - Conversions out of the omnimoe dialect ---------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_CONVERSION_PASSES_H
 #define OMNIMOE_CONVERSION_PASSES_H

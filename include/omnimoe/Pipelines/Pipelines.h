@@ -1,4 +1,5 @@
-//===- Pipelines.h - The order of passes, in one place -----------*- C++ -*-===//
+//===- Pipelines.h - The order of passes, in one place -----------*- C++
+//-*-===//
 //
 // omni-opt, the JIT and the ahead-of-time compiler run these very pipelines.
 //

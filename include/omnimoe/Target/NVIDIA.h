@@ -1,4 +1,5 @@
-//===- NVIDIA.h - What is known of NVIDIA's chips ----------------*- C++ -*-===//
+//===- NVIDIA.h - What is known of NVIDIA's chips ----------------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_TARGET_NVIDIA_H
 #define OMNIMOE_TARGET_NVIDIA_H

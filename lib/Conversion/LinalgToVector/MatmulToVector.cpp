@@ -36,8 +36,8 @@ static bool isContiguousAlongLastDim(MemRefType type) {
 }
 
 /// Rows of a block: as many as the register file holds beside two vectors of b
-/// and a broadcast, a divisor of `m` if one is near. With AVX-512, 10 to 14 rows
-/// run within 1 % of each other and 8 rows 6 % slower.
+/// and a broadcast, a divisor of `m` if one is near. With AVX-512, 10 to 14
+/// rows run within 1 % of each other and 8 rows 6 % slower.
 static int64_t chooseRows(int64_t m, int64_t vectorBits) {
   bool manyRegisters = vectorBits >= 512;
   int64_t most = manyRegisters ? 14 : 6, least = manyRegisters ? 10 : 4;
@@ -103,8 +103,8 @@ static void emitBlock(KernelBuilder &k, const Product &p, int64_t rows,
   SmallVector<Value> accumulators;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t v = 0; v < kColumnVectors; ++v)
-      accumulators.push_back(maskedLoad(
-          k, type, p.c, {k.add(row, r), columns[v]}, masks[v]));
+      accumulators.push_back(
+          maskedLoad(k, type, p.c, {k.add(row, r), columns[v]}, masks[v]));
   ResultRange sums = k.loop(
       k.index(0), p.depth, 1, accumulators,
       [&](Value depth, ValueRange carried) -> SmallVector<Value> {
@@ -190,7 +190,8 @@ struct MatmulToVector : OpRewritePattern<linalg::MatmulOp> {
       return rewriter.notifyMatchFailure(op, "layout or type not handled");
 
     KernelBuilder k(op.getLoc(), rewriter);
-    Product p{a, b, c, aTransposed, vectorBits / 32, {}, {}, {}, k.getF32Type()};
+    Product p{a,  b,  c,  aTransposed,   vectorBits / 32,
+              {}, {}, {}, k.getF32Type()};
     p.numRows = memref::DimOp::create(k, c, 0);
     p.numColumns = memref::DimOp::create(k, c, 1);
     p.depth = memref::DimOp::create(k, b, 0);
@@ -210,8 +211,8 @@ struct MatmulToVector : OpRewritePattern<linalg::MatmulOp> {
 
     Value zero = k.index(0);
     if (ShapedType::isDynamic(staticRows)) {
-      Value whole = k.mul(
-          arith::DivSIOp::create(k, p.numRows, k.index(rows)), rows);
+      Value whole =
+          k.mul(arith::DivSIOp::create(k, p.numRows, k.index(rows)), rows);
       emitRows(k, p, rows, zero, whole, scratch);
       emitRows(k, p, 1, whole, p.numRows, scratch);
     } else {

@@ -1,4 +1,5 @@
-//===- Patterns.h - Lowering of linalg ops to vector loops -------*- C++ -*-===//
+//===- Patterns.h - Lowering of linalg ops to vector loops -------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_LIB_CONVERSION_LINALGTOVECTOR_PATTERNS_H
 #define OMNIMOE_LIB_CONVERSION_LINALGTOVECTOR_PATTERNS_H

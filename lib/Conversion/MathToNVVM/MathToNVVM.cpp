@@ -19,9 +19,9 @@ using namespace mlir::omnimoe;
 
 static Value callIntrinsic(PatternRewriter &rewriter, Location loc,
                            StringRef name, Value argument) {
-  auto call = LLVM::CallIntrinsicOp::create(
-      rewriter, loc, argument.getType(), rewriter.getStringAttr(name),
-      ValueRange{argument});
+  auto call = LLVM::CallIntrinsicOp::create(rewriter, loc, argument.getType(),
+                                            rewriter.getStringAttr(name),
+                                            ValueRange{argument});
   return call->getResult(0);
 }
 
@@ -40,8 +40,8 @@ struct ExpToEx2 : OpRewritePattern<math::ExpOp> {
       return failure();
     Value log2e = arith::ConstantOp::create(rewriter, op.getLoc(),
                                             rewriter.getF32FloatAttr(M_LOG2E));
-    Value scaled = arith::MulFOp::create(rewriter, op.getLoc(),
-                                         op.getOperand(), log2e);
+    Value scaled =
+        arith::MulFOp::create(rewriter, op.getLoc(), op.getOperand(), log2e);
     rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(),
                                          "llvm.nvvm.ex2.approx.ftz.f", scaled));
     return success();

@@ -1,4 +1,5 @@
-//===- BlockEmitter.h - Operations computed by one thread block --*- C++ -*-===//
+//===- BlockEmitter.h - Operations computed by one thread block --*- C++
+//-*-===//
 //
 // A tile of tokens is one thread block. Each operation of the tile is computed
 // by all threads of the block together, between barriers; values from one to

@@ -53,9 +53,9 @@ static Value loadPiece(KernelBuilder &k, Value memref, Value row, Value column,
   // Reading piece 0 of the row instead keeps the access without a branch.
   Value from = valid ? k.choose(valid, column, k.index(0)) : column;
   int64_t bytes = count * elementType.getIntOrFloatBitWidth() / 8;
-  Value piece = vector::LoadOp::create(k, loaded, memref, ValueRange{row, from},
-                                       /*nontemporal=*/false,
-                                       llvm::MaybeAlign(bytes));
+  Value piece =
+      vector::LoadOp::create(k, loaded, memref, ValueRange{row, from},
+                             /*nontemporal=*/false, llvm::MaybeAlign(bytes));
   if (!elementType.isF32())
     piece = arith::ExtFOp::create(k, wide, piece);
   return valid ? k.choose(valid, piece, k.real(wide, 0.0)) : piece;
@@ -134,23 +134,23 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
                           inside(column, piece + 1 == pieces), sums);
         }
       } else {
-        sums = llvm::to_vector_of<Value>(k.loop(
-            k.index(0), k.index(pieces), 1, sums,
-            [&](Value piece, ValueRange carried) {
-              Value column = columnOf(piece);
-              Value valid = inside(column, /*last=*/true);
-              Value left = loadPiece(k, x, token, column, count, valid);
-              return multiply(left, column, valid, carried);
-            }));
+        sums = llvm::to_vector_of<Value>(
+            k.loop(k.index(0), k.index(pieces), 1, sums,
+                   [&](Value piece, ValueRange carried) {
+                     Value column = columnOf(piece);
+                     Value valid = inside(column, /*last=*/true);
+                     Value left = loadPiece(k, x, token, column, count, valid);
+                     return multiply(left, column, valid, carried);
+                   }));
       }
       for (int64_t i = 0; i < kVectorsPerWarp; ++i) {
-        Value lanes = vector::ReductionOp::create(
-            k, vector::CombiningKind::ADD, sums[i],
-            arith::FastMathFlags::reassoc);
+        Value lanes =
+            vector::ReductionOp::create(k, vector::CombiningKind::ADD, sums[i],
+                                        arith::FastMathFlags::reassoc);
         Value sum = addAcrossWarp(k, lanes);
         sum = k.choose(rows[i].valid, sum, k.real(k.getF32Type(), 0.0));
-        Value exists = k.compare(arith::CmpIPredicate::ult, targets[i],
-                                 k.index(columns));
+        Value exists =
+            k.compare(arith::CmpIPredicate::ult, targets[i], k.index(columns));
         k.when(k.both(isFirstLane, exists),
                [&] { k.store(sum, products, {token, targets[i]}); });
       }
@@ -164,8 +164,8 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
   Value coefficients = collapsePairs(k, op.getCoefficients());
   int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
   int64_t columns = op.getTopK() * width;
-  int64_t count = getAccessElements(
-      hiddenSize, getElementTypeOrSelf(vectors.getType()));
+  int64_t count =
+      getAccessElements(hiddenSize, getElementTypeOrSelf(vectors.getType()));
   auto type = VectorType::get({count}, k.getF32Type());
   Value zero = k.real(k.getF32Type(), 0.0);
 
@@ -180,8 +180,8 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
           ExpertRow row = loadExpertRow(k, experts, token, position,
                                         op.getNumExperts(), width);
           factors.push_back(k.broadcast(
-              type, k.choose(row.valid,
-                             k.load(coefficients, {token, position}), zero)));
+              type, k.choose(row.valid, k.load(coefficients, {token, position}),
+                             zero)));
           Value piece = loadPiece(k, vectors, row.row, column, count, nullptr);
           pieces.push_back(k.choose(row.valid, piece, k.real(type, 0.0)));
         }
@@ -191,10 +191,10 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
         return sum;
       };
       int64_t whole = columns / kVectorsPerBlock * kVectorsPerBlock;
-      Value sum = vector::LoadOp::create(k, type, out, ValueRange{token, column},
-                                         /*nontemporal=*/false,
-                                         llvm::MaybeAlign(4 * std::min<int64_t>(
-                                                                  count, 4)));
+      Value sum = vector::LoadOp::create(
+          k, type, out, ValueRange{token, column},
+          /*nontemporal=*/false,
+          llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
       if (whole)
         sum = k.loop(k.index(0), k.index(whole), kVectorsPerBlock, {sum},
                      [&](Value at, ValueRange carried) -> SmallVector<Value> {
@@ -203,9 +203,10 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
                   .front();
       if (whole != columns)
         sum = add(k.index(whole), columns - whole, sum);
-      vector::StoreOp::create(k, sum, out, ValueRange{token, column},
-                              /*nontemporal=*/false,
-                              llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
+      vector::StoreOp::create(
+          k, sum, out, ValueRange{token, column},
+          /*nontemporal=*/false,
+          llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
     });
   });
 }

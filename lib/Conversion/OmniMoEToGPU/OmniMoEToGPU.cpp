@@ -35,10 +35,10 @@ static bool isComputed(Operation *op) {
 static int64_t chooseThreads(scf::ForallOp forall) {
   int64_t threads = 0;
   forall.walk([&](CombineOp combine) {
-    threads = std::max(threads,
-                       getBlockThreads(combine.getHiddenSize(),
-                                       getElementTypeOrSelf(
-                                           combine.getVectors().getType())));
+    threads = std::max(
+        threads,
+        getBlockThreads(combine.getHiddenSize(),
+                        getElementTypeOrSelf(combine.getVectors().getType())));
   });
   return threads ? threads : 4 * kWarp;
 }

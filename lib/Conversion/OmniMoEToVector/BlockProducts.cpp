@@ -8,7 +8,8 @@
 //   dense           the tokens of the tile, all of them
 //
 // grouped_matmul, for each block:        combine to tokens, for each block:
-//  1. rows of x, widened and transposed   1. coefficients, zero where not chosen
+//  1. rows of x, widened and transposed   1. coefficients, zero where not
+//  chosen
 //  2. weights * x^T                       2. coefficients * vectors
 //  3. pick the products of the pairs      3. add the rows to their tokens
 //
@@ -17,8 +18,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Utils/ExpertVectors.h"
 #include "Patterns.h"
+#include "Utils/ExpertVectors.h"
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -38,10 +39,10 @@ namespace {
 
 /// What grouped_matmul and combine to tokens have in common.
 struct Operands {
-  Value experts;    // [T, K]
-  Value vectors;    // [N * r, D]
-  Value values;     // [T, K * r]
-  Value tokenSide;  // [T, D]
+  Value experts;   // [T, K]
+  Value vectors;   // [N * r, D]
+  Value values;    // [T, K * r]
+  Value tokenSide; // [T, D]
   ValueRange dispatch;
   int64_t numExperts, width, hiddenSize, topK, groupSize;
 };
@@ -67,9 +68,8 @@ public:
     auto multiply = [&](Value x, Value tokens, const ExpertRange &range) {
       Value out = leading(products, k.index(rows), tokens);
       fillZero(out);
-      linalg::MatmulOp::create(
-          k, TypeRange(),
-          ValueRange{expertRows(range), x}, ValueRange{out});
+      linalg::MatmulOp::create(k, TypeRange(), ValueRange{expertRows(range), x},
+                               ValueRange{out});
     };
     auto pick = [&](Value token, Value choice, Value column, Value position) {
       forEachPart([&](Value part) {
@@ -103,8 +103,8 @@ public:
 
   void emitCombine() {
     Value coefficients = allocate({kTokenBlock, rows});
-    Value sums = o.dispatch.empty() ? Value()
-                                    : allocate({kTokenBlock, o.hiddenSize});
+    Value sums =
+        o.dispatch.empty() ? Value() : allocate({kTokenBlock, o.hiddenSize});
     auto put = [&](Value token, Value choice, Value column, Value position) {
       forEachPart([&](Value part) {
         // A token may list an expert twice.
@@ -136,9 +136,9 @@ public:
     }
     forEachExpertRange([&](Value index, const ExpertRange &range) {
       forEachSlotBlock(index, [&](Value first, Value count) {
-        Value padded = k.mul(
-            arith::CeilDivUIOp::create(k, count, k.index(kRowMultiple)),
-            kRowMultiple);
+        Value padded =
+            k.mul(arith::CeilDivUIOp::create(k, count, k.index(kRowMultiple)),
+                  kRowMultiple);
         fillZero(leading(coefficients, padded, k.index(rows)));
         forEachPairOfSlots(first, count, range, put);
         Value out = leading(sums, padded, k.index(o.hiddenSize));
@@ -235,7 +235,9 @@ private:
     });
   }
 
-  Value slotToken(Value slot) { return k.toIndex(k.load(o.dispatch[1], {slot})); }
+  Value slotToken(Value slot) {
+    return k.toIndex(k.load(o.dispatch[1], {slot}));
+  }
 
   /// x^T of `count` tokens, widened: [D, count] in `xt`.
   Value transposeTokens(Value count, Value gathered, Value xt,
@@ -248,9 +250,9 @@ private:
       });
     });
     Value out = leading(xt, k.index(o.hiddenSize), count);
-    linalg::TransposeOp::create(
-        k, leading(gathered, count, k.index(o.hiddenSize)), out,
-        ArrayRef<int64_t>{1, 0});
+    linalg::TransposeOp::create(k,
+                                leading(gathered, count, k.index(o.hiddenSize)),
+                                out, ArrayRef<int64_t>{1, 0});
     return out;
   }
 
@@ -318,8 +320,7 @@ private:
 };
 
 /// The dense schedule has no dispatch, the expert-centric one must have it.
-template <typename OpTy>
-bool isBlocked(OpTy op) {
+template <typename OpTy> bool isBlocked(OpTy op) {
   std::optional<ScheduleAttr> schedule = op.getSchedule();
   if (op.isDispatched())
     return true;
@@ -327,10 +328,22 @@ bool isBlocked(OpTy op) {
 }
 
 template <typename OpTy>
-int64_t getGroupSize(OpTy op) {
+Operands getOperands(KernelBuilder &k, OpTy op, Value vectors, Value values,
+                     Value tokenSide) {
   std::optional<ScheduleAttr> schedule = op.getSchedule();
-  return schedule && *schedule ? std::max<int64_t>(schedule->getGroupSize(), 1)
-                               : 1;
+  int64_t groupSize = schedule && *schedule
+                          ? std::max<int64_t>(schedule->getGroupSize(), 1)
+                          : 1;
+  return {op.getExperts(),
+          collapseExperts(k, vectors),
+          collapsePairs(k, values),
+          tokenSide,
+          op.getDispatch(),
+          op.getNumExperts(),
+          op.getExpertWidth(),
+          op.getHiddenSize(),
+          op.getTopK(),
+          groupSize};
 }
 
 struct GroupedMatmulBlocked : OpRewritePattern<GroupedMatmulOp> {
@@ -342,17 +355,10 @@ struct GroupedMatmulBlocked : OpRewritePattern<GroupedMatmulOp> {
     if (op->getNumResults() != 0 || !isBlocked(op))
       return failure();
     KernelBuilder k(op.getLoc(), rewriter);
-    Operands operands{op.getExperts(),
-                      collapseExperts(k, op.getWeights()),
-                      collapsePairs(k, op.getProducts()),
-                      op.getX(),
-                      op.getDispatch(),
-                      op.getNumExperts(),
-                      op.getExpertWidth(),
-                      op.getHiddenSize(),
-                      op.getTopK(),
-                      getGroupSize(op)};
-    BlockKernel(k, operands, lanes).emitGroupedMatmul();
+    BlockKernel(
+        k, getOperands(k, op, op.getWeights(), op.getProducts(), op.getX()),
+        lanes)
+        .emitGroupedMatmul();
     rewriter.eraseOp(op);
     return success();
   }
@@ -370,17 +376,11 @@ struct CombineBlocked : OpRewritePattern<CombineOp> {
         !getElementTypeOrSelf(op.getOut().getType()).isF32())
       return failure();
     KernelBuilder k(op.getLoc(), rewriter);
-    Operands operands{op.getExperts(),
-                      collapseExperts(k, op.getVectors()),
-                      collapsePairs(k, op.getCoefficients()),
-                      op.getOut(),
-                      op.getDispatch(),
-                      op.getNumExperts(),
-                      op.getExpertWidth(),
-                      op.getHiddenSize(),
-                      op.getTopK(),
-                      getGroupSize(op)};
-    BlockKernel(k, operands, lanes).emitCombine();
+    BlockKernel(
+        k,
+        getOperands(k, op, op.getVectors(), op.getCoefficients(), op.getOut()),
+        lanes)
+        .emitCombine();
     rewriter.eraseOp(op);
     return success();
   }

@@ -7,8 +7,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Utils/ExpertVectors.h"
 #include "Patterns.h"
+#include "Utils/ExpertVectors.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -117,14 +117,14 @@ struct CombineToTokens : OpRewritePattern<CombineOp> {
         SmallVector<Value> rows, factors, valid;
         for (int64_t i = 0; i < count; ++i) {
           Value at = k.add(column, i);
-          ExpertRow row = loadExpertRow(k, experts, token, at,
-                                        op.getNumExperts(), width);
+          ExpertRow row =
+              loadExpertRow(k, experts, token, at, op.getNumExperts(), width);
           rows.push_back(row.row);
           // A pair without an expert must not even multiply: 0 * inf is NaN.
           valid.push_back(k.broadcast(maskType, row.valid));
           factors.push_back(k.broadcast(
-              type, k.choose(row.valid, k.load(coefficients, {token, at}),
-                             zero)));
+              type,
+              k.choose(row.valid, k.load(coefficients, {token, at}), zero)));
         }
         forEachVector(k, op.getHiddenSize(), lanes, [&](Value d, Value mask) {
           Value sum = loadWide(k, type, out, {token, d}, mask);
@@ -171,8 +171,8 @@ struct CombineToExperts : OpRewritePattern<CombineOp> {
     auto addPair = [&](Value token, Value choice) {
       k.loop(k.index(0), k.index(width), 1, [&](Value part) {
         Value column = k.add(k.mul(choice, width), part);
-        ExpertRow row = loadExpertRow(k, experts, token, column,
-                                      op.getNumExperts(), width);
+        ExpertRow row =
+            loadExpertRow(k, experts, token, column, op.getNumExperts(), width);
         k.when(row.valid, [&] {
           Value factor =
               k.broadcast(type, k.load(coefficients, {token, column}));
@@ -192,8 +192,7 @@ struct CombineToExperts : OpRewritePattern<CombineOp> {
     if (op.isDispatched()) {
       Value offsets = op.getDispatch()[0], starts = op.getDispatch()[2];
       Value pairs = op.getDispatch()[3];
-      Value groups =
-          k.sub(memref::DimOp::create(k, offsets, 0).getResult(), 1);
+      Value groups = k.sub(memref::DimOp::create(k, offsets, 0).getResult(), 1);
       Value slots = k.toIndex(k.load(offsets, {groups}));
       Value end = k.toIndex(k.load(starts, {slots}));
       k.loop(k.index(0), end, 1, [&](Value position) {

@@ -52,15 +52,14 @@ LogicalResult TargetAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t cacheGbps, int64_t memoryGbps) {
   if (chip.empty())
     return emitError() << "target needs the name of a chip";
-  for (auto [name, value] :
-       {std::pair<StringRef, int64_t>{"units", units},
-        {"vectorBits", vectorBits},
-        {"l1Bytes", l1Bytes},
-        {"l2Bytes", l2Bytes},
-        {"llcBytes", llcBytes},
-        {"matrixGflops", matrixGflops},
-        {"cacheGbps", cacheGbps},
-        {"memoryGbps", memoryGbps}})
+  for (auto [name, value] : {std::pair<StringRef, int64_t>{"units", units},
+                             {"vectorBits", vectorBits},
+                             {"l1Bytes", l1Bytes},
+                             {"l2Bytes", l2Bytes},
+                             {"llcBytes", llcBytes},
+                             {"matrixGflops", matrixGflops},
+                             {"cacheGbps", cacheGbps},
+                             {"memoryGbps", memoryGbps}})
     if (value <= 0)
       return emitError() << "target parameter '" << name
                          << "' must be positive, got " << value;

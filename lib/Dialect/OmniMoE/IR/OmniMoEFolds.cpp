@@ -17,8 +17,8 @@ static bool hasNoTokens(Value value) {
 }
 
 /// Replaces an operation that computes nothing by its destinations.
-static LogicalResult foldToDestinations(Operation *op,
-                                        SmallVectorImpl<OpFoldResult> &results) {
+static LogicalResult
+foldToDestinations(Operation *op, SmallVectorImpl<OpFoldResult> &results) {
   if (op->getNumResults() == 0)
     return failure();
   for (Value init : cast<DestinationStyleOpInterface>(op).getDpsInits())
@@ -49,8 +49,8 @@ LogicalResult CombineOp::fold(FoldAdaptor adaptor,
                               SmallVectorImpl<OpFoldResult> &results) {
   if (hasNoTokens(getExperts()))
     return foldToDestinations(getOperation(), results);
-  if (auto splat = dyn_cast_or_null<SplatElementsAttr>(
-          adaptor.getCoefficients()))
+  if (auto splat =
+          dyn_cast_or_null<SplatElementsAttr>(adaptor.getCoefficients()))
     if (splat.getSplatValue<APFloat>().isZero())
       return foldToDestinations(getOperation(), results);
   return memref::foldMemRefCast(getOperation());

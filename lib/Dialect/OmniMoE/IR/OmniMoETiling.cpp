@@ -94,7 +94,8 @@ static void slicePosition(OpBuilder &builder, Location loc, Value value,
 }
 
 static FailureOr<TilingResult> makeTile(OpBuilder &builder, Operation *op,
-                                    OpFoldResult offset, OpFoldResult size) {
+                                        OpFoldResult offset,
+                                        OpFoldResult size) {
   if (isDispatched(op))
     return op->emitOpError("follows a dispatch and cannot be tiled by token");
   Location loc = op->getLoc();
@@ -168,7 +169,7 @@ static FailureOr<TilingResult> resultTile(OpBuilder &builder, Operation *op,
   return makeTile(builder, op, offsets[dim], sizes[dim]);
 }
 
-#define OMNIMOE_DEFINE_TILING(OpTy)                                             \
+#define OMNIMOE_DEFINE_TILING(OpTy)                                            \
   SmallVector<utils::IteratorType> OpTy::getLoopIteratorTypes() {              \
     return iteratorTypes(getOperation());                                      \
   }                                                                            \
@@ -178,12 +179,11 @@ static FailureOr<TilingResult> resultTile(OpBuilder &builder, Operation *op,
   FailureOr<TilingResult> OpTy::getTiledImplementation(                        \
       OpBuilder &builder, ArrayRef<OpFoldResult> offsets,                      \
       ArrayRef<OpFoldResult> sizes) {                                          \
-    return makeTile(builder, getOperation(), offsets.front(), sizes.front());      \
+    return makeTile(builder, getOperation(), offsets.front(), sizes.front());  \
   }                                                                            \
   LogicalResult OpTy::getResultTilePosition(                                   \
       OpBuilder &builder, unsigned index, ArrayRef<OpFoldResult> offsets,      \
-      ArrayRef<OpFoldResult> sizes,                                            \
-      SmallVector<OpFoldResult> &resultOffsets,                                \
+      ArrayRef<OpFoldResult> sizes, SmallVector<OpFoldResult> &resultOffsets,  \
       SmallVector<OpFoldResult> &resultSizes) {                                \
     return resultTilePosition(builder, getOperation(), index, offsets.front(), \
                               sizes.front(), resultOffsets, resultSizes);      \

@@ -37,7 +37,8 @@ static Value castInto(RewriterBase &rewriter, Location loc, Value input,
 }
 
 namespace {
-struct AccumulateInF32Pass : omnimoe::impl::AccumulateInF32PassBase<AccumulateInF32Pass> {
+struct AccumulateInF32Pass
+    : omnimoe::impl::AccumulateInF32PassBase<AccumulateInF32Pass> {
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
     getOperation().walk([&](CombineOp op) {
@@ -53,8 +54,8 @@ struct AccumulateInF32Pass : omnimoe::impl::AccumulateInF32PassBase<AccumulateIn
       // A zero stays a fill, which later passes know better than a cast.
       Value init;
       if (auto fill = out.getDefiningOp<linalg::FillOp>()) {
-        Value zero = arith::ExtFOp::create(rewriter, loc,
-                                           rewriter.getF32Type(), fill.value());
+        Value zero = arith::ExtFOp::create(rewriter, loc, rewriter.getF32Type(),
+                                           fill.value());
         init = linalg::FillOp::create(rewriter, loc, zero, empty).getResult(0);
       } else {
         init = castInto<arith::ExtFOp>(rewriter, loc, out, empty);

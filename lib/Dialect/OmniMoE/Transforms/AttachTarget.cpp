@@ -15,7 +15,8 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 namespace {
-struct AttachTargetPass : omnimoe::impl::AttachTargetPassBase<AttachTargetPass> {
+struct AttachTargetPass
+    : omnimoe::impl::AttachTargetPassBase<AttachTargetPass> {
   using AttachTargetPassBase::AttachTargetPassBase;
 
   void runOnOperation() override {

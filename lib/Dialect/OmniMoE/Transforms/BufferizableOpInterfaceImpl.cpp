@@ -14,9 +14,8 @@ namespace {
 /// Every operation is destination-passing: the destination's buffer is the
 /// result's, and the operation is rebuilt on memrefs.
 template <typename OpTy, bool readsDestinations>
-struct DpsInterface
-    : DstBufferizableOpInterfaceExternalModel<
-          DpsInterface<OpTy, readsDestinations>, OpTy> {
+struct DpsInterface : DstBufferizableOpInterfaceExternalModel<
+                          DpsInterface<OpTy, readsDestinations>, OpTy> {
   bool bufferizesToMemoryRead(Operation *op, OpOperand &operand,
                               const bufferization::AnalysisState &) const {
     return readsDestinations ||

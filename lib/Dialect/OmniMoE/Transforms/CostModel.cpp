@@ -106,8 +106,7 @@ static double productSeconds(const Workload &w, double columns, double rows,
   double flops = 4 * columns * rows * w.shape.hiddenSize;
   // Narrow types are widened on the way in.
   double conversion = w.shape.elementBytes == 4 ? 1.0 : 1.4;
-  double compute =
-      conversion * flops / (kProductEfficiency * w.matrixRate());
+  double compute = conversion * flops / (kProductEfficiency * w.matrixRate());
   double stream = 2 * passes * rows * w.rowBytes() / w.streamRate();
   return std::max(compute, stream);
 }
@@ -131,10 +130,9 @@ static double expertCentricSeconds(const Workload &w, int64_t groupSize) {
   double slots = w.tokens * groupsPerToken(w.shape, groups);
   double parts = std::min(w.tokens, w.units);
   // A (part, group) that is visited at all works on whole lane blocks.
-  double visits =
-      groups * parts * (1 - std::exp(-slots / (groups * parts)));
-  double columns = std::max(slots + visits * kLaneBlock / 2.0,
-                            visits * kLaneBlock);
+  double visits = groups * parts * (1 - std::exp(-slots / (groups * parts)));
+  double columns =
+      std::max(slots + visits * kLaneBlock / 2.0, visits * kLaneBlock);
   double rows = double(groupSize) * w.shape.width;
   return (productSeconds(w, columns, rows, visits) +
           (w.pairs * w.shape.width * kSecondsPerPair * 2 +
@@ -183,9 +181,9 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   int64_t block = largestDivisor(shape.numExperts, kMaxDenseBlock);
   if (block < kLaneBlock)
     block = std::min(shape.numExperts, kMaxDenseBlock);
-  estimates.push_back({ScheduleAttr::get(context, ScheduleKind::Dense, block,
-                                         kTokenBlock),
-                       denseSeconds(w)});
+  estimates.push_back(
+      {ScheduleAttr::get(context, ScheduleKind::Dense, block, kTokenBlock),
+       denseSeconds(w)});
   return estimates;
 }
 

@@ -34,9 +34,8 @@ static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
       rewriter, loc, tokens * type.getDimSize(1) + 1, {numTokens});
 
   SmallVector<Value> inits;
-  for (OpFoldResult size :
-       {OpFoldResult(rewriter.getIndexAttr(groups + 1)), pairs, pairsPlusOne,
-        pairs})
+  for (OpFoldResult size : {OpFoldResult(rewriter.getIndexAttr(groups + 1)),
+                            pairs, pairsPlusOne, pairs})
     inits.push_back(tensor::EmptyOp::create(
         rewriter, loc, ArrayRef<OpFoldResult>{size}, rewriter.getI32Type()));
   return DispatchOp::create(rewriter, loc, ValueRange(inits).getTypes(),
@@ -62,8 +61,8 @@ struct ExpertCentricReorderPass
       DispatchOp &dispatch = dispatches[{op.getExperts(), op.getNumExperts(),
                                          schedule->getGroupSize()}];
       if (!dispatch) {
-        dispatch = createDispatch(rewriter, op.getExperts(),
-                                  op.getNumExperts(), schedule->getGroupSize());
+        dispatch = createDispatch(rewriter, op.getExperts(), op.getNumExperts(),
+                                  schedule->getGroupSize());
         ++numDispatches;
       }
       rewriter.modifyOpInPlace(

@@ -10,8 +10,8 @@
 //    tile. (Upstream's ownership-based deallocation does not look into
 //    scf.forall.)
 //
-// Planned allocations live from their place to the end of the program; they are few,
-// since values between operations exist only in tiles.
+// Planned allocations live from their place to the end of the program; they are
+// few, since values between operations exist only in tiles.
 //
 //===----------------------------------------------------------------------===//
 
@@ -89,7 +89,8 @@ private:
   IRMapping mapping;
 };
 
-struct PlanWorkspacePass : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePass> {
+struct PlanWorkspacePass
+    : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePass> {
   /// An allocation that may happen once per invocation at most.
   static bool isPlanned(memref::AllocOp alloc) {
     return !alloc->getParentOfType<LoopLikeOpInterface>() &&
@@ -105,10 +106,10 @@ struct PlanWorkspacePass : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePas
     });
 
     OpBuilder builder(function);
-    auto sizeFunction = func::FuncOp::create(
-        builder, loc, kSizeFunction,
-        builder.getFunctionType(builder.getIndexType(),
-                                builder.getIndexType()));
+    auto sizeFunction =
+        func::FuncOp::create(builder, loc, kSizeFunction,
+                             builder.getFunctionType(builder.getIndexType(),
+                                                     builder.getIndexType()));
     Block *sizeBody = sizeFunction.addEntryBlock();
     OpBuilder sizeBuilder = OpBuilder::atBlockEnd(sizeBody);
     SizeCloner inSizeFunction(sizeBuilder, sizeBody->getArgument(0));
@@ -151,8 +152,8 @@ struct PlanWorkspacePass : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePas
           MemRefType::get(alloc.getType().getShape(),
                           alloc.getType().getElementType()),
           workspace, offset, sizes);
-      offset = arith::AddIOp::create(
-          builder, loc, offset, getBytes(builder, loc, alloc, sizes));
+      offset = arith::AddIOp::create(builder, loc, offset,
+                                     getBytes(builder, loc, alloc, sizes));
       total = arith::AddIOp::create(
           sizeBuilder, loc, total,
           getBytes(sizeBuilder, loc, alloc, sizesOfTokens));

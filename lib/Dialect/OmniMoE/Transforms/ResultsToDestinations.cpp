@@ -20,7 +20,8 @@ static LogicalResult convertFunction(func::FuncOp function) {
     return function.emitOpError("must have one block to be an entry point");
   func::ReturnOp returnOp = returns.front();
   OpBuilder builder(returnOp);
-  function->setAttr("llvm.emit_c_interface", UnitAttr::get(function.getContext()));
+  function->setAttr("llvm.emit_c_interface",
+                    UnitAttr::get(function.getContext()));
   for (auto [index, result] : llvm::enumerate(returnOp.getOperands())) {
     auto type = dyn_cast<RankedTensorType>(result.getType());
     if (!type)

@@ -85,9 +85,8 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   if (!block.matmul || block.matmul.getSchedule())
     return std::nullopt;
   block.ops = feeding.takeVector();
-  llvm::sort(block.ops, [](Operation *a, Operation *b) {
-    return a->isBeforeInBlock(b);
-  });
+  llvm::sort(block.ops,
+             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   return block;
 }
 
@@ -99,13 +98,17 @@ static ExpertBlockShape getShape(const ExpertBlock &block) {
       columns = route.getNumCols();
   unsigned bits = getElementTypeOrSelf(matmul.getWeights().getType())
                       .getIntOrFloatBitWidth();
-  return {matmul.getNumExperts(), matmul.getExpertWidth(),
-          matmul.getHiddenSize(), matmul.getTopK(),
-          bits / 8,               columns};
+  return {matmul.getNumExperts(),
+          matmul.getExpertWidth(),
+          matmul.getHiddenSize(),
+          matmul.getTopK(),
+          bits / 8,
+          columns};
 }
 
 namespace {
-struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedulePass> {
+struct SelectSchedulePass
+    : omnimoe::impl::SelectSchedulePassBase<SelectSchedulePass> {
   using SelectSchedulePassBase::SelectSchedulePassBase;
 
   /// The estimate to use for `tokens`: the forced schedule or the cheapest.
@@ -217,9 +220,9 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
       estimates.append(stringifyScheduleKind(estimate.schedule.getKind()),
                        builder.getF64FloatAttr(estimate.seconds));
     return builder.getDictionaryAttr({
-        builder.getNamedAttr("schedule", builder.getStringAttr(
-                                             stringifyScheduleKind(
-                                                 version.schedule.getKind()))),
+        builder.getNamedAttr(
+            "schedule", builder.getStringAttr(
+                            stringifyScheduleKind(version.schedule.getKind()))),
         builder.getNamedAttr("min_tokens",
                              builder.getI64IntegerAttr(version.minTokens)),
         builder.getNamedAttr(
@@ -229,8 +232,8 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
                                           : version.maxTokens)),
         builder.getNamedAttr("estimates",
                              estimates.getDictionary(&getContext())),
-        builder.getNamedAttr("tokens", builder.getI64IntegerAttr(
-                                           version.estimatedTokens)),
+        builder.getNamedAttr(
+            "tokens", builder.getI64IntegerAttr(version.estimatedTokens)),
     });
   }
 
@@ -282,8 +285,7 @@ struct SelectSchedulePass : omnimoe::impl::SelectSchedulePassBase<SelectSchedule
           rewriter.eraseOp(op);
     }
     if (!descriptions.empty())
-      module->setAttr("omnimoe.schedules",
-                      rewriter.getArrayAttr(descriptions));
+      module->setAttr("omnimoe.schedules", rewriter.getArrayAttr(descriptions));
   }
 
   TargetAttr target;

@@ -98,9 +98,8 @@ static llvm::SetVector<Operation *> collectTileGroup(Operation *root) {
 /// What was cloned into the tile is dead outside of it; consumers go first.
 static void eraseDead(RewriterBase &rewriter, SmallVector<Operation *> ops) {
   while (true) {
-    auto dead = llvm::find_if(ops, [](Operation *op) {
-      return isOpTriviallyDead(op);
-    });
+    auto dead =
+        llvm::find_if(ops, [](Operation *op) { return isOpTriviallyDead(op); });
     if (dead == ops.end())
       return;
     rewriter.eraseOp(*dead);
@@ -134,8 +133,8 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
       return rewriter.getIndexAttr(1);
     SmallVector<Range> domain = root.getIterationDomain(rewriter);
     AffineExpr length = rewriter.getAffineSymbolExpr(0);
-    SmallVector<AffineExpr> bounds = {
-        length.ceilDiv(units * multiple) * multiple};
+    SmallVector<AffineExpr> bounds = {length.ceilDiv(units * multiple) *
+                                      multiple};
     if (cap > 0)
       bounds.push_back(rewriter.getAffineConstantExpr(cap));
     Location loc = root.getLoc();

@@ -103,8 +103,8 @@ struct TransposeElementwise : OpRewritePattern<linalg::GenericOp> {
     if (op.getMatchingIndexingMap(op.getDpsInitOperand(0)) != identity ||
         op.payloadUsesValueFromOperand(op.getDpsInitOperand(0)))
       return failure();
-    AffineMap swap = AffineMap::getPermutationMap(
-        ArrayRef<int64_t>(kSwap), op.getContext());
+    AffineMap swap =
+        AffineMap::getPermutationMap(ArrayRef<int64_t>(kSwap), op.getContext());
     SmallVector<Value> inputs;
     SmallVector<AffineMap> maps;
     bool any = false;
@@ -128,13 +128,13 @@ struct TransposeElementwise : OpRewritePattern<linalg::GenericOp> {
     Location loc = op.getLoc();
     Value empty = emptyTransposed(rewriter, loc, init,
                                   getElementTypeOrSelf(init.getType()));
-    auto result = linalg::GenericOp::create(
-        rewriter, loc, empty.getType(), inputs, empty, maps,
-        op.getIteratorTypesArray());
+    auto result =
+        linalg::GenericOp::create(rewriter, loc, empty.getType(), inputs, empty,
+                                  maps, op.getIteratorTypesArray());
     rewriter.cloneRegionBefore(op.getRegion(), result.getRegion(),
                                result.getRegion().begin());
-    rewriter.replaceOp(
-        op, transposeInto(rewriter, loc, result.getResult(0), init));
+    rewriter.replaceOp(op,
+                       transposeInto(rewriter, loc, result.getResult(0), init));
     return success();
   }
 };

@@ -84,7 +84,8 @@ struct VerifyStagePass : omnimoe::impl::VerifyStagePassBase<VerifyStagePass> {
                      .Default(nullptr);
     if (!check) {
       getOperation().emitError("omnimoe-verify-stage: unknown stage '")
-          << stage << "', expected schedule, tile, bufferize, vector, kernel or llvm";
+          << stage
+          << "', expected schedule, tile, bufferize, vector, kernel or llvm";
       return signalPassFailure();
     }
     bool failedAny = false;

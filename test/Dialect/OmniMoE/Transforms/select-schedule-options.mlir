@@ -7,7 +7,7 @@
 
 // A forced schedule is taken for every T, however bad it is for some.
 
-// CHECK:         schedule = "[[SCHEDULE:token_centric|expert_centric|dense]]"}], omnimoe.target
+// CHECK:         schedule = "[[SCHEDULE:token_centric|expert_centric|dense]]", tokens = 1024 : i64}], omnimoe.target
 // CHECK-LABEL: func.func @routed(
 // TOKEN:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = {{[0-9]+}}>}
 // TOKEN:         omnimoe.combine {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = {{[0-9]+}}>}

@@ -1,4 +1,5 @@
-//===- OmniMoE.h - The omnimoe dialect ---------------------------*- C++ -*-===//
+//===- OmniMoE.h - The omnimoe dialect ---------------------------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_DIALECT_OMNIMOE_IR_OMNIMOE_H
 #define OMNIMOE_DIALECT_OMNIMOE_IR_OMNIMOE_H

@@ -1,4 +1,5 @@
-//===- BufferizableOpInterfaceImpl.h - Bufferization -------------*- C++ -*-===//
+//===- BufferizableOpInterfaceImpl.h - Bufferization -------------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_BUFFERIZABLEOPINTERFACEIMPL_H
 #define OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_BUFFERIZABLEOPINTERFACEIMPL_H

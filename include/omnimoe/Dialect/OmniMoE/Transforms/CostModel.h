@@ -1,4 +1,5 @@
-//===- CostModel.h - Which schedule is fastest -------------------*- C++ -*-===//
+//===- CostModel.h - Which schedule is fastest -------------------*- C++
+//-*-===//
 //
 // A pure function from shapes and target to estimated seconds. Choosing stands
 // apart from rewriting: passes only read the attribute that this leads to.
@@ -31,11 +32,9 @@ struct ScheduleEstimate {
 /// Estimates for `tokens` tokens of all schedules that `target` can run, in the
 /// order of `ScheduleKind`, each with the group size and tile that suit it.
 /// `units` is the number of cores to plan for.
-SmallVector<ScheduleEstimate> estimateSchedules(MLIRContext *context,
-                                                const ExpertBlockShape &shape,
-                                                int64_t tokens,
-                                                TargetAttr target,
-                                                int64_t units);
+SmallVector<ScheduleEstimate>
+estimateSchedules(MLIRContext *context, const ExpertBlockShape &shape,
+                  int64_t tokens, TargetAttr target, int64_t units);
 
 /// The target of a module: its attribute, or the host.
 TargetAttr getTarget(ModuleOp module);

@@ -1,4 +1,5 @@
-//===- Passes.h - Passes on the omnimoe dialect ------------------*- C++ -*-===//
+//===- Passes.h - Passes on the omnimoe dialect ------------------*- C++
+//-*-===//
 
 #ifndef OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PASSES_H
 #define OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PASSES_H
