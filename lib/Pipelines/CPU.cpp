@@ -22,8 +22,9 @@ static void buildTile(OpPassManager &pm, const CPUPipelineOptions &options) {
   tile.threads = options.threads;
   tile.tokenTile = options.tokenTile;
   pm.addNestedPass<func::FuncOp>(createTilePass(tile));
-  addCleanup(pm);
+  // Before the cleanup, which takes away the loop around a single tile.
   addContract(pm, "tile");
+  addCleanup(pm);
 }
 
 static void buildReorder(OpPassManager &pm) {

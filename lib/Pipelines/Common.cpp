@@ -26,6 +26,8 @@ void mlir::omnimoe::addContract(OpPassManager &pm, StringRef stage) {
 
 void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
                                   int64_t threads) {
+  // arith and math on whole tensors mean the same element by element.
+  pm.addPass(createConvertElementwiseToLinalgPass());
   addCleanup(pm);
   pm.addPass(createResultsToDestinationsPass());
   pm.addNestedPass<func::FuncOp>(createAccumulateInF32Pass());

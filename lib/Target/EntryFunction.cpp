@@ -27,6 +27,11 @@ FailureOr<func::FuncOp> mlir::omnimoe::getEntryFunction(ModuleOp module) {
   if (!entry)
     return module.emitError()
            << "expected one public func.func with a body, found none";
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function.isDeclaration())
+      return function.emitError()
+             << "function '" << function.getName()
+             << "' has no body; a program is complete in itself";
   return entry;
 }
 

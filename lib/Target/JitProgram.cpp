@@ -66,7 +66,8 @@ private:
 } // namespace
 
 /// A linker without the parts of LLJIT that compile IR and run initializers.
-static llvm::Expected<std::unique_ptr<orc::LLJIT>> createLinker() {
+static llvm::Expected<std::unique_ptr<orc::LLJIT>>
+createLinker(std::shared_ptr<std::string> details) {
   static std::once_flag initialized;
   std::call_once(initialized, [] {
     llvm::InitializeNativeTarget();
@@ -82,9 +83,10 @@ static llvm::Expected<std::unique_ptr<orc::LLJIT>> createLinker() {
                  .create();
   if (!jit)
     return jit.takeError();
-  // Messages come back with the error; nothing is printed.
-  (*jit)->getExecutionSession().setErrorReporter(
-      [](llvm::Error error) { llvm::consumeError(std::move(error)); });
+  // What the session reports is part of the message; nothing is printed.
+  (*jit)->getExecutionSession().setErrorReporter([details](llvm::Error error) {
+    *details += llvm::toString(std::move(error)) + "; ";
+  });
   return jit;
 }
 
@@ -105,8 +107,9 @@ OmniMoeStatus JitProgram::load(StringRef object,
                                std::unique_ptr<JitProgram> &program,
                                std::string &message) {
   std::string missing;
+  auto details = std::make_shared<std::string>();
   auto link = [&]() -> llvm::Error {
-    auto jit = createLinker();
+    auto jit = createLinker(details);
     if (!jit)
       return jit.takeError();
     program.reset(new JitProgram(std::move(*jit)));
@@ -128,7 +131,7 @@ OmniMoeStatus JitProgram::load(StringRef object,
     return llvm::Error::success();
   };
   if (llvm::Error error = link()) {
-    message = "linking: " + llvm::toString(std::move(error));
+    message = "linking: " + *details + llvm::toString(std::move(error));
     program.reset();
     if (missing.empty())
       return OMNIMOE_COMPILE_ERROR;

@@ -2,11 +2,11 @@
 // operation and its place, whatever stage notices.
 // RUN: omni-opt %s --omnimoe-to-llvm -split-input-file -verify-diagnostics -o /dev/null
 
-// A product that no sum to tokens uses is no expert block.
-func.func @products_only(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>) -> tensor<?x4xf32> {
-  // expected-error @below {{'omnimoe.grouped_matmul' op has no schedule; it is not part of an expert block}}
-  %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>) outs(%s : tensor<?x4xf32>) -> tensor<?x4xf32>
-  return %0 : tensor<?x4xf32>
+// An operation that nothing lowers.
+func.func @softmax(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  // expected-error @below {{'linalg.softmax' op was not put into a parallel tile}}
+  %0 = linalg.softmax dimension(1) ins(%x : tensor<?x8xf32>) outs(%y : tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %0 : tensor<?x8xf32>
 }
 
 // -----
@@ -69,4 +69,28 @@ func.func @narrow_memrefs(%a: memref<?x4xf32>, %v: memref<64x8xbf16>, %e: memref
   omnimoe.combine to_tokens ins(%a, %v, %e : memref<?x4xf32>, memref<64x8xbf16>, memref<?x4xi32>)
     outs(%y : memref<?x8xbf16>) {schedule = #omnimoe.schedule<token_centric>}
   return
+}
+
+// -----
+
+// A loop that carries a tensor through another one has no buffer of its own.
+func.func @loop(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c4 = arith.constant 4 : index
+  %r = scf.for %i = %c0 to %c4 step %c1 iter_args(%a = %x) -> tensor<?x8xf32> {
+    %0 = linalg.add ins(%a, %y : tensor<?x8xf32>, tensor<?x8xf32>) outs(%y : tensor<?x8xf32>) -> tensor<?x8xf32>
+    // expected-error @below {{Yield operand #0 is not equivalent to the corresponding iter bbArg}}
+    scf.yield %0 : tensor<?x8xf32>
+  }
+  return %r : tensor<?x8xf32>
+}
+
+// -----
+
+// expected-error @below {{has no function with the attribute 'llvm.emit_c_interface' to enter through}}
+module {
+  func.func private @helper(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+    return %x : tensor<?x8xf32>
+  }
 }

@@ -29,8 +29,10 @@ static LogicalResult expectRank(Operation *op, StringRef name, Value value,
 /// Requires a compile-time size of at least one: only the tokens are dynamic,
 /// and only they may be none.
 static LogicalResult expectStatic(Operation *op, StringRef name, Value value,
-                                  unsigned firstStatic) {
-  for (unsigned dim = firstStatic; dim < shaped(value).getRank(); ++dim) {
+                                  unsigned firstStatic,
+                                  bool lastIsDynamic = false) {
+  unsigned end = shaped(value).getRank() - (lastIsDynamic ? 1 : 0);
+  for (unsigned dim = firstStatic; dim < end; ++dim) {
     if (shaped(value).isDynamicDim(dim))
       return op->emitOpError()
              << "operand '" << name << "' must have a static size in dimension "
@@ -190,13 +192,14 @@ LogicalResult DispatchOp::verify() {
 /// and the side that is indexed by expert, [N, D] or [N, r, D].
 static LogicalResult verifyPairValues(Operation *op, StringRef name,
                                       Value values, Value experts,
-                                      StringRef sideName, Value side) {
+                                      StringRef sideName, Value side,
+                                      bool isColumnTile = false) {
   if (failed(expectRank(op, name, values, {2, 3}, "[T, K] or [T, K, r]")) ||
       failed(expectStatic(op, name, values, 1)) ||
       failed(expectRank(op, "experts", experts, {2}, "[T, K]")) ||
       failed(expectStatic(op, "experts", experts, 1)) ||
       failed(expectRank(op, sideName, side, {2, 3}, "[N, D] or [N, r, D]")) ||
-      failed(expectStatic(op, sideName, side, 0)) ||
+      failed(expectStatic(op, sideName, side, 0, isColumnTile)) ||
       failed(expectSameSize(op, "the number of tokens", name, values, 0,
                             "experts", experts, 0)) ||
       failed(
@@ -250,10 +253,13 @@ LogicalResult CombineOp::verify() {
   StringRef expertName = isToTokens() ? "vectors" : "out";
   StringRef tokenName = isToTokens() ? "out" : "vectors";
   Value tokenSide = isToTokens() ? getOut() : getVectors();
+  // A sum to experts is cut along D, so that its tiles need not know theirs.
+  bool isColumnTile = !isToTokens();
   if (failed(expectRank(op, tokenName, tokenSide, {2}, "[T, D]")) ||
-      failed(expectStatic(op, tokenName, tokenSide, 1)) ||
+      failed(expectStatic(op, tokenName, tokenSide, 1, isColumnTile)) ||
       failed(verifyPairValues(op, "coefficients", getCoefficients(),
-                              getExperts(), expertName, getExpertSide())) ||
+                              getExperts(), expertName, getExpertSide(),
+                              isColumnTile)) ||
       failed(expectSameSize(op, "the number of tokens", tokenName, tokenSide, 0,
                             "experts", getExperts(), 0)) ||
       failed(expectSameSize(op, "the hidden size", tokenName, tokenSide, 1,

@@ -15,6 +15,10 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 static LogicalResult convertFunction(func::FuncOp function) {
+  if (!SymbolTable::symbolKnownUseEmpty(function,
+                                        function->getParentOfType<ModuleOp>()))
+    return function.emitOpError(
+        "is an entry point and called by the program itself");
   auto returns = llvm::to_vector(function.getOps<func::ReturnOp>());
   if (returns.size() != 1)
     return function.emitOpError("must have one block to be an entry point");
@@ -48,7 +52,7 @@ struct ResultsToDestinationsPass
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>())
       if (function.isPublic() && !function.isExternal() &&
-          function.getNumResults() != 0 && failed(convertFunction(function)))
+          failed(convertFunction(function)))
         return signalPassFailure();
   }
 };

@@ -90,20 +90,19 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   return block;
 }
 
-static ExpertBlockShape getShape(const ExpertBlock &block) {
-  GroupedMatmulOp matmul = block.matmul;
+/// The shapes of a grouped_matmul or combine whose expert vectors are
+/// `vectors`.
+template <typename OpTy>
+static ExpertBlockShape getShape(OpTy op, Value vectors) {
   int64_t columns = 0;
-  if (auto route = matmul.getExperts().getDefiningOp<RouteOp>())
-    if (route.getNumRows() * route.getNumCols() == matmul.getNumExperts())
+  if (auto route = op.getExperts().template getDefiningOp<RouteOp>())
+    if (route.getNumRows() * route.getNumCols() == op.getNumExperts())
       columns = route.getNumCols();
-  unsigned bits = getElementTypeOrSelf(matmul.getWeights().getType())
-                      .getIntOrFloatBitWidth();
-  return {matmul.getNumExperts(),
-          matmul.getExpertWidth(),
-          matmul.getHiddenSize(),
-          matmul.getTopK(),
-          bits / 8,
-          columns};
+  unsigned bits =
+      getElementTypeOrSelf(vectors.getType()).getIntOrFloatBitWidth();
+  return {op.getNumExperts(), op.getExpertWidth(),
+          op.getHiddenSize(), op.getTopK(),
+          bits / 8,           columns};
 }
 
 namespace {
@@ -127,8 +126,8 @@ struct SelectSchedulePass
 
   /// Cuts the range of T where the best schedule changes by enough.
   SmallVector<Version> getVersions(const ExpertBlock &block) {
-    ExpertBlockShape shape = getShape(block);
     GroupedMatmulOp matmul = block.matmul;
+    ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
     int64_t staticTokens =
         cast<ShapedType>(matmul.getExperts().getType()).getDimSize(0);
     auto estimate = [&](int64_t tokens) {
@@ -181,6 +180,41 @@ struct SelectSchedulePass
       matmul.setScheduleAttr(schedule);
     else if (auto combine = dyn_cast<CombineOp>(op))
       combine.setScheduleAttr(schedule);
+  }
+
+  /// An operation in no block, such as a product whose values are a result,
+  /// takes the schedule that suits a common number of tokens.
+  template <typename OpTy> LogicalResult scheduleAlone(OpTy op, Value vectors) {
+    auto estimates = estimateSchedules(&getContext(), getShape(op, vectors),
+                                       kReportedTokens, target, units);
+    const ScheduleEstimate *best = choose(estimates);
+    if (!best)
+      return refuse(op);
+    op.setScheduleAttr(best->schedule);
+    return success();
+  }
+
+  LogicalResult refuse(Operation *op) {
+    return op->emitOpError("schedule '")
+           << schedule << "' is not available on target '" << target.getChip()
+           << "'";
+  }
+
+  LogicalResult scheduleRest() {
+    WalkResult result = getOperation().walk([&](Operation *op) -> WalkResult {
+      if (op->getNumResults() == 0)
+        return success();
+      if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
+        if (!matmul.getSchedule() && !matmul.isDispatched())
+          return scheduleAlone(matmul, matmul.getWeights());
+      } else if (auto combine = dyn_cast<CombineOp>(op)) {
+        if (combine.isToTokens() && !combine.getSchedule() &&
+            !combine.isDispatched())
+          return scheduleAlone(combine, combine.getVectors());
+      }
+      return success();
+    });
+    return failure(result.wasInterrupted());
   }
 
   /// Clones the block for each version under a chain of scf.if on T.
@@ -261,9 +295,7 @@ struct SelectSchedulePass
     for (ExpertBlock &block : blocks) {
       SmallVector<Version> versions = getVersions(block);
       if (versions.empty()) {
-        block.combine.emitOpError("schedule '")
-            << schedule << "' is not available on target '" << target.getChip()
-            << "'";
+        (void)refuse(block.combine);
         return signalPassFailure();
       }
       for (const Version &version : versions)
@@ -284,6 +316,8 @@ struct SelectSchedulePass
         if (op != block.combine && isOpTriviallyDead(op))
           rewriter.eraseOp(op);
     }
+    if (failed(scheduleRest()))
+      return signalPassFailure();
     if (!descriptions.empty())
       module->setAttr("omnimoe.schedules", rewriter.getArrayAttr(descriptions));
   }

@@ -24,14 +24,13 @@ static bool isLinalgOrOmniMoE(Operation *op) {
 static LogicalResult checkSchedule(Operation *op) {
   bool scheduled = true;
   if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
-    scheduled = matmul.getSchedule().has_value();
+    scheduled = matmul.getSchedule() || matmul.isDispatched();
   else if (auto combine = dyn_cast<CombineOp>(op))
-    scheduled = !combine.isToTokens() || combine.getSchedule().has_value();
+    scheduled = !combine.isToTokens() || combine.getSchedule() ||
+                combine.isDispatched();
   if (scheduled)
     return success();
-  return op->emitOpError("has no schedule; it is not part of an expert block "
-                         "(grouped_matmul, element-wise operations, combine "
-                         "to_tokens) that omnimoe-select-schedule recognises");
+  return op->emitOpError("has no schedule (run omnimoe-select-schedule first)");
 }
 
 /// An operation is done if it is in a tile or has no parallel loop to cut.

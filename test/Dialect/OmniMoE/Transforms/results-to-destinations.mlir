@@ -26,13 +26,14 @@ func.func @two(%s: tensor<?x4xf32>, %e: tensor<?x4xi32>) -> (tensor<?x4xf32>, te
 
 // -----
 
-// Private functions, declarations and functions without results are left alone.
+// Private functions and declarations are left alone; a function without results
+// is an entry point all the same.
 
 // CHECK-LABEL: func.func private @helper(
 // CHECK-SAME:    -> tensor<4xf32>
 // CHECK-LABEL: func.func private @declared(tensor<4xf32>) -> tensor<4xf32>
 // CHECK-LABEL: func.func @no_results(
-// CHECK-SAME:    %{{[a-z0-9]+}}: memref<4xf32>) {
+// CHECK-SAME:    %{{[a-z0-9]+}}: memref<4xf32>) attributes {llvm.emit_c_interface} {
 func.func private @helper(%x: tensor<4xf32>) -> tensor<4xf32> {
   return %x : tensor<4xf32>
 }
@@ -64,4 +65,15 @@ func.func @two_returns(%x: tensor<4xf32>, %c: i1) -> tensor<4xf32> {
   return %x : tensor<4xf32>
 ^b:
   return %x : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @below {{'func.func' op is an entry point and called by the program itself}}
+func.func @called(%x: tensor<4xf32>) -> tensor<4xf32> {
+  return %x : tensor<4xf32>
+}
+func.func private @caller(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = func.call @called(%x) : (tensor<4xf32>) -> tensor<4xf32>
+  return %0 : tensor<4xf32>
 }

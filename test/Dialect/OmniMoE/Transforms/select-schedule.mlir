@@ -100,9 +100,9 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "multiplier", feature
 
 // -----
 
-// What is not an expert block stays as it is: a sum to experts, operations that
-// carry a schedule, products on other experts than those of the sum, products
-// that are not summed, and operations on memrefs.
+// A sum to experts, operations that carry a schedule and operations on memrefs
+// stay as they are. Products on other experts than those of the sum are no
+// expert block: each operation takes a schedule of its own.
 
 // CHECK:       module attributes {omnimoe.target =
 // CHECK-NOT:     omnimoe.schedules
@@ -110,8 +110,8 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "multiplier", feature
 // CHECK:         omnimoe.combine to_experts {{.*}} outs(%{{.*}} : tensor<64x8xf32>) -> tensor<64x8xf32>
 // CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<dense, group_size = 32>}
 // CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<dense, group_size = 32>}
-// CHECK:         omnimoe.grouped_matmul {{.*}} outs(%{{.*}} : tensor<?x4xf32>) -> tensor<?x4xf32>
-// CHECK:         omnimoe.combine to_tokens {{.*}} outs(%{{.*}} : tensor<?x8xf32>) -> tensor<?x8xf32>
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 8>} -> tensor<?x4xf32>
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 8>} -> tensor<?x8xf32>
 // CHECK:         omnimoe.combine to_tokens {{.*}} outs(%{{.*}} : memref<?x8xf32>){{$}}
 module attributes {omnimoe.target = #omnimoe.target<chip = "x", features = "", units = 4, vectorBits = 512, l1Bytes = 65536,
     l2Bytes = 65536, llcBytes = 1073741824, matrixGflops = 10, cacheGbps = 10, memoryGbps = 10>} {

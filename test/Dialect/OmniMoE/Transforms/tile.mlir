@@ -170,6 +170,20 @@ func.func @to_experts(%x: tensor<?x512xf32>, %w: tensor<64x512xf32>, %e: tensor<
   return %dw : tensor<64x512xf32>
 }
 
+// The last tile along D may be smaller.
+
+// CHECK-LABEL: func.func @odd_columns(
+// CHECK:         scf.forall (%[[I:.*]]) = (0) to (100) step (64)
+// CHECK:           %[[N:.*]] = affine.min #{{.*}}(%[[I]])
+// CHECK-DAG:       tensor.extract_slice %{{.*}}[0, %[[I]]] [%{{.*}}, %[[N]]] [1, 1] : tensor<?x100xf32> to tensor<?x?xf32>
+// CHECK-DAG:       tensor.extract_slice %{{.*}}[0, %[[I]]] [64, %[[N]]] [1, 1] : tensor<64x100xf32> to tensor<64x?xf32>
+// CHECK:           omnimoe.combine to_experts {{.*}} outs(%{{.*}} : tensor<64x?xf32>) -> tensor<64x?xf32>
+func.func @odd_columns(%a: tensor<?x4xf32>, %x: tensor<?x100xf32>, %e: tensor<?x4xi32>, %dw: tensor<64x100xf32>) -> tensor<64x100xf32> {
+  %0 = omnimoe.combine to_experts ins(%a, %x, %e : tensor<?x4xf32>, tensor<?x100xf32>, tensor<?x4xi32>)
+    outs(%dw : tensor<64x100xf32>) -> tensor<64x100xf32>
+  return %0 : tensor<64x100xf32>
+}
+
 // Each branch of a version has tiles of its own.
 
 // CHECK-LABEL: func.func @versions(

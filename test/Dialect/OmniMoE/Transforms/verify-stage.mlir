@@ -12,20 +12,22 @@
 
 //--- schedule.mlir
 
-// A sum to experts needs none.
-func.func @scheduled(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>)
-    -> (tensor<?x8xf32>, tensor<64x8xf32>) {
+// A sum to experts needs none, and what follows a dispatch has its order.
+func.func @scheduled(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>, %o: tensor<65xi32>, %p: tensor<?xi32>)
+    -> (tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xf32>) {
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>)
     outs(%s : tensor<?x4xf32>) {schedule = #omnimoe.schedule<token_centric>} -> tensor<?x4xf32>
   %1 = omnimoe.combine to_tokens ins(%0, %w, %e : tensor<?x4xf32>, tensor<64x8xf32>, tensor<?x4xi32>)
     outs(%x : tensor<?x8xf32>) {schedule = #omnimoe.schedule<token_centric>} -> tensor<?x8xf32>
   %2 = omnimoe.combine to_experts ins(%0, %x, %e : tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x4xi32>)
     outs(%w : tensor<64x8xf32>) -> tensor<64x8xf32>
-  return %1, %2 : tensor<?x8xf32>, tensor<64x8xf32>
+  %3 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>)
+    dispatch(%o, %p, %p, %p : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>) outs(%s : tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %1, %2, %3 : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xf32>
 }
 
 func.func @unscheduled(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>) -> tensor<?x8xf32> {
-  // expected-error @below {{'omnimoe.grouped_matmul' op has no schedule; it is not part of an expert block}}
+  // expected-error @below {{'omnimoe.grouped_matmul' op has no schedule (run omnimoe-select-schedule first)}}
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>) outs(%s : tensor<?x4xf32>) -> tensor<?x4xf32>
   // expected-error @below {{'omnimoe.combine' op has no schedule}}
   %1 = omnimoe.combine to_tokens ins(%0, %w, %e : tensor<?x4xf32>, tensor<64x8xf32>, tensor<?x4xi32>) outs(%x : tensor<?x8xf32>) -> tensor<?x8xf32>

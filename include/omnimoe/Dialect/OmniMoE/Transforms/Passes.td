@@ -14,8 +14,9 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     (`omnimoe.target`, or the host if it has none) and the cheapest is written
     to both operations as `#omnimoe.schedule`. Where the best schedule depends
     on the number of tokens, the block is cloned under an `scf.if` on it, one
-    version per range: nothing is compiled again for another T. Operations that
-    already carry a schedule are left alone.
+    version per range: nothing is compiled again for another T. An operation in no block gets the
+    schedule that suits 1,024 tokens. Operations that already carry a schedule
+    are left alone.
 
     The choice and the estimates behind it are recorded on the module as
     `omnimoe.schedules`, one dictionary a version: the schedule, the range of T
@@ -277,7 +278,7 @@ def VerifyStagePass : Pass<"omnimoe-verify-stage", "ModuleOp"> {
 
     | stage | what may not remain |
     | --- | --- |
-    | `schedule` | a grouped_matmul, or combine to tokens, without a schedule |
+    | `schedule` | a grouped_matmul, or combine to tokens, without schedule or dispatch |
     | `tile` | a linalg or omnimoe operation outside of a parallel tile that has tokens to cut |
     | `bufferize` | a tensor anywhere |
     | `kernel` | a linalg or omnimoe operation outside or inside of a GPU kernel |
