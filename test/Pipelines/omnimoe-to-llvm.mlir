@@ -35,7 +35,7 @@
 
 // RUN: omni-opt %s --omnimoe-to-llvm="schedule=token_centric vector-bits=256" | FileCheck %s --check-prefix=NARROW
 // NARROW-NOT: vector<16xf32>
-// NARROW:     llvm.intr.fma({{.*}}) : (vector<8xf32>, vector<8xf32>, vector<8xf32>) -> vector<8xf32>
+// NARROW:     llvm.intr.fmuladd({{.*}}) : (vector<8xf32>, vector<8xf32>, vector<8xf32>) -> vector<8xf32>
 // NARROW-NOT: vector<16xf32>
 
 // Bounds: everything in the LLVM dialect, the results in the caller's memory,

@@ -35,7 +35,7 @@ func.func @f(%a: tensor<?x4xf32>, %x: tensor<?x100xf32>, %e: tensor<?x4xi32>) ->
 //--- products.mlir
 
 // CHECK: llvm.func @f(
-// CHECK:   llvm.intr.fma
+// CHECK:   llvm.intr.fmuladd
 func.func @f(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>) -> tensor<?x4xf32> {
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>) outs(%s : tensor<?x4xf32>) -> tensor<?x4xf32>
   return %0 : tensor<?x4xf32>

@@ -59,9 +59,9 @@ def ConvertLinalgToVectorPass : Pass<"convert-linalg-to-vector"> {
     ```
     After:
     ```mlir
-    scf.for %m = %c0 to %c2048 step %c8 {
+    scf.for %m = %c0 to %c2040 step %c12 {
       scf.for %n = %c0 to %N step %c32 {
-        %acc:16 = scf.for %k = %c0 to %c512 step %c1 iter_args(...) { ... vector.fma ... }
+        %acc:24 = scf.for %k = %c0 to %c512 step %c1 iter_args(...) { ... vector.fma ... }
     ```
   }];
   let options = [Option<"vectorBits", "vector-bits", "int64_t", "512",

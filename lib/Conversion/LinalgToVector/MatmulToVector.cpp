@@ -12,7 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "../OmniMoEToVector/KernelBuilder.h"
+#include "Utils/KernelBuilder.h"
 #include "Patterns.h"
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -29,12 +29,6 @@ static constexpr int64_t kColumnVectors = 2;
 /// Longest row of scratch that the stack may hold, in elements.
 static constexpr int64_t kMaxScratchRow = 16384;
 
-/// The last dimension's stride is one.
-static bool isContiguousAlongLastDim(MemRefType type) {
-  auto [strides, offset] = type.getStridesAndOffset();
-  return !strides.empty() && strides.back() == 1;
-}
-
 /// Rows of a block: as many as the register file holds beside two vectors of b
 /// and a broadcast, a divisor of `m` if one is near. With AVX-512, 10 to 14
 /// rows run within 1 % of each other and 8 rows 6 % slower.
@@ -44,7 +38,7 @@ static int64_t chooseRows(int64_t m, int64_t vectorBits) {
   if (ShapedType::isDynamic(m))
     return manyRegisters ? 8 : 4;
   if (m <= most)
-    return m;
+    return std::max<int64_t>(m, 1);
   for (int64_t rows = most; rows >= least; --rows)
     if (m % rows == 0)
       return rows;
@@ -183,10 +177,15 @@ struct MatmulToVector : OpRewritePattern<linalg::MatmulOp> {
       return rewriter.notifyMatchFailure(op, "right side not [k, n]");
     Value a = op.getInputs()[0], b = op.getInputs()[1], c = op.getOutputs()[0];
     auto aType = cast<MemRefType>(a.getType());
+    auto bType = cast<MemRefType>(b.getType());
     auto cType = cast<MemRefType>(c.getType());
-    if (!isContiguousAlongLastDim(cast<MemRefType>(b.getType())) ||
-        !isContiguousAlongLastDim(cType) || !cType.getElementType().isF32() ||
-        !isa<FloatType>(aType.getElementType()))
+    auto isWidened = [](MemRefType type) {
+      Type element = type.getElementType();
+      return isa<FloatType>(element) && element.getIntOrFloatBitWidth() <= 32;
+    };
+    if (!bType.isLastDimUnitStride() || !cType.isLastDimUnitStride() ||
+        !cType.getElementType().isF32() || !isWidened(aType) ||
+        !isWidened(bType))
       return rewriter.notifyMatchFailure(op, "layout or type not handled");
 
     KernelBuilder k(op.getLoc(), rewriter);
@@ -202,8 +201,7 @@ struct MatmulToVector : OpRewritePattern<linalg::MatmulOp> {
     Value scratch;
     bool widen = !aType.getElementType().isF32() && !aTransposed &&
                  !ShapedType::isDynamic(staticDepth) &&
-                 staticDepth <= kMaxScratchRow &&
-                 isContiguousAlongLastDim(aType);
+                 staticDepth <= kMaxScratchRow && aType.isLastDimUnitStride();
     if (widen)
       scratch = memref::AllocOp::create(
           k, MemRefType::get({rows, staticDepth}, k.getF32Type()),

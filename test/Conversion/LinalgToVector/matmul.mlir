@@ -137,3 +137,16 @@ func.func @left_alone(%a: memref<4x8xf32>, %b: memref<8x64xf32>, %bs: memref<8x6
   %0 = linalg.matmul ins(%ta, %tb : tensor<4x8xf32>, tensor<8x64xf32>) outs(%tc : tensor<4x64xf32>) -> tensor<4x64xf32>
   return %0 : tensor<4x64xf32>
 }
+
+// -----
+
+// No rows: nothing is computed. Integers are left to others.
+
+// CHECK-LABEL: func.func @empty_and_integer
+// CHECK: linalg.matmul ins(%{{.*}} : memref<8x8xi8>, memref<8x8xi8>)
+// CHECK-NOT: linalg.matmul
+func.func @empty_and_integer(%a: memref<0x8xf32>, %b: memref<8x4xf32>, %c: memref<0x4xf32>, %i: memref<8x8xi8>, %o: memref<8x8xi8>) {
+  linalg.matmul ins(%i, %i : memref<8x8xi8>, memref<8x8xi8>) outs(%o : memref<8x8xi8>)
+  linalg.matmul ins(%a, %b : memref<0x8xf32>, memref<8x4xf32>) outs(%c : memref<0x4xf32>)
+  return
+}

@@ -26,6 +26,13 @@ static LogicalResult convertFunction(func::FuncOp function) {
   OpBuilder builder(returnOp);
   function->setAttr("llvm.emit_c_interface",
                     UnitAttr::get(function.getContext()));
+  // What the caller passes in is only read.
+  for (BlockArgument argument : function.getArguments())
+    if (isa<TensorType>(argument.getType()))
+      function.setArgAttr(
+          argument.getArgNumber(),
+          bufferization::BufferizationDialect::kWritableAttrName,
+          builder.getBoolAttr(false));
   for (auto [index, result] : llvm::enumerate(returnOp.getOperands())) {
     auto type = dyn_cast<RankedTensorType>(result.getType());
     if (!type)

@@ -3,7 +3,7 @@
 // The example of the pass's documentation.
 
 // CHECK-LABEL: func.func @f(
-// CHECK-SAME:    %[[X:[a-z0-9]+]]: tensor<?x8xf32>, %[[OUT:[a-z0-9]+]]: memref<?x8xf32>) attributes {llvm.emit_c_interface} {
+// CHECK-SAME:    %[[X:[a-z0-9]+]]: tensor<?x8xf32> {bufferization.writable = false}, %[[OUT:[a-z0-9]+]]: memref<?x8xf32>) attributes {llvm.emit_c_interface} {
 // CHECK:         %[[Y:.*]] = arith.addf %[[X]], %[[X]]
 // CHECK-NEXT:    bufferization.materialize_in_destination %[[Y]] in restrict writable %[[OUT]] : (tensor<?x8xf32>, memref<?x8xf32>) -> ()
 // CHECK-NEXT:    return{{$}}
@@ -17,7 +17,7 @@ func.func @f(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
 // Several results come after the arguments, in order.
 
 // CHECK-LABEL: func.func @two(
-// CHECK-SAME:    %[[S:[a-z0-9]+]]: tensor<?x4xf32>, %[[E:[a-z0-9]+]]: tensor<?x4xi32>, %[[S_OUT:[a-z0-9]+]]: memref<?x4xf32>, %[[E_OUT:[a-z0-9]+]]: memref<?x4xi32>)
+// CHECK-SAME:    %[[S:[a-z0-9]+]]: tensor<?x4xf32> {bufferization.writable = false}, %[[E:[a-z0-9]+]]: tensor<?x4xi32> {bufferization.writable = false}, %[[S_OUT:[a-z0-9]+]]: memref<?x4xf32>, %[[E_OUT:[a-z0-9]+]]: memref<?x4xi32>)
 // CHECK-DAG:     bufferization.materialize_in_destination %[[S]] in restrict writable %[[S_OUT]]
 // CHECK-DAG:     bufferization.materialize_in_destination %[[E]] in restrict writable %[[E_OUT]]
 func.func @two(%s: tensor<?x4xf32>, %e: tensor<?x4xi32>) -> (tensor<?x4xf32>, tensor<?x4xi32>) {
@@ -76,4 +76,12 @@ func.func @called(%x: tensor<4xf32>) -> tensor<4xf32> {
 func.func private @caller(%x: tensor<4xf32>) -> tensor<4xf32> {
   %0 = func.call @called(%x) : (tensor<4xf32>) -> tensor<4xf32>
   return %0 : tensor<4xf32>
+}
+
+// -----
+
+// expected-error @below {{'func.func' op is an entry point and called by the program itself}}
+func.func @recursive(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %y = call @recursive(%x) : (tensor<4xf32>) -> tensor<4xf32>
+  return %y : tensor<4xf32>
 }

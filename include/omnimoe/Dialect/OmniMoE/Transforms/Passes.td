@@ -196,7 +196,8 @@ def ResultsToDestinationsPass : Pass<"omnimoe-results-to-destinations", "ModuleO
     Every result of a public function becomes a memref argument after the other
     arguments, which the result is materialized in. With
     `eliminate-empty-tensors` and one-shot bufferization behind it, the result
-    is then computed in the caller's memory without a copy.
+    is then computed in the caller's memory without a copy. Tensor arguments are
+    marked as not writable, so that the caller's inputs are never changed.
 
     Before:
     ```mlir
@@ -204,7 +205,7 @@ def ResultsToDestinationsPass : Pass<"omnimoe-results-to-destinations", "ModuleO
     ```
     After:
     ```mlir
-    func.func @f(%x: tensor<?x8xf32>, %out: memref<?x8xf32>) {
+    func.func @f(%x: tensor<?x8xf32> {bufferization.writable = false}, %out: memref<?x8xf32>) {
       ...
       bufferization.materialize_in_destination %y in restrict writable %out
       return

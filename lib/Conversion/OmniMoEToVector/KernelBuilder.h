@@ -1,4 +1,0 @@
-//===- KernelBuilder.h - Moved to lib/Conversion/Utils -----------*- C++
-//-*-===//
-
-#include "Utils/KernelBuilder.h"
