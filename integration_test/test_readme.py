@@ -47,6 +47,18 @@ def test_omni_opt_example(tmp_path, flag):
     assert expected in done.stdout
 
 
+@pytest.mark.parametrize("options", ["-o routed.o --header=routed.h", "-o routed.ptx --target=sm_90a"])
+def test_omni_compile_example(tmp_path, options):
+    (program,) = blocks("mlir")
+    (tmp_path / "routed.mlir").write_text(program, encoding="utf-8")
+    assert f"omni-compile routed.mlir {options}" in README
+    tool = Path(omni_opt()).with_name("omni-compile")
+    command = [str(tool), "routed.mlir", *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / options.split()[1]).stat().st_size > 0
+
+
 def test_every_public_function_of_the_table_exists():
     table = README.split("## Public functions")[1].split("##")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
