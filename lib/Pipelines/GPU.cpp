@@ -26,12 +26,15 @@ static void buildAttachAndSchedule(OpPassManager &pm,
 static void buildKernel(OpPassManager &pm) {
   pm.addPass(createConvertOmniMoEToGPUPass());
   addContract(pm, "kernel");
+  // The hardware's exponential first; then what polynomials are made of.
   pm.addPass(createConvertMathToNVVMApproxPass());
   pm.addPass(createConvertMathToPolynomialPass());
+  pm.addPass(createConvertMathToNVVMApproxPass());
   addCleanup(pm);
   // Constants and sizes belong to the kernel, not to its parameters.
   pm.addPass(createGpuLaunchSinkIndexComputationsPass());
   pm.addPass(createGpuKernelOutliningPass());
+  pm.addPass(createAlignSharedMemoryPass());
 }
 
 static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
@@ -44,6 +47,9 @@ static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
   addCleanup(kernels);
   kernels.addPass(createLoopInvariantCodeMotionPass());
   kernels.addPass(createSCFToControlFlowPass());
+  // What is left of math are fused multiply-adds; convert-gpu-to-nvvm would
+  // call CUDA's device library for them.
+  kernels.addPass(createConvertMathToLLVMPass());
   kernels.addPass(memref::createExpandStridedMetadataPass());
   kernels.addPass(createLowerAffinePass());
   ConvertGpuOpsToNVVMOpsOptions toNVVM;

@@ -99,12 +99,32 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
+  let summary = "Align the shared memory of kernels to 16 bytes";
+  let description = [{
+    LLVM takes a buffer of 16 bytes or more for aligned to 16 and merges accesses
+    accordingly, but PTX declares it with the alignment of its elements unless
+    one is given: the merged access then traps.
+
+    Before:
+    ```mlir
+    gpu.func @f() workgroup(%s : memref<5xf32, #gpu.address_space<workgroup>>) kernel
+    ```
+    After:
+    ```mlir
+    gpu.func @f() workgroup(%s : memref<5xf32, #gpu.address_space<workgroup>> {llvm.align = 16 : i64}) kernel
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
-  let summary = "Use the GPU's own exponential in kernels";
+  let summary = "Use the GPU's own exponential and absolute value in kernels";
   let description = [{
     Without CUDA's device library `math.exp` has no implementation on a GPU. The
-    hardware's `ex2.approx` is accurate to 2 units in the last place. Operations
-    outside of kernels, and on other types than f32, are left alone.
+    hardware's `ex2.approx` is accurate to 2 units in the last place. `math.absf`
+    clears the sign bit. Operations outside of kernels, and on other types than
+    f32, are left alone.
 
     Before:
     ```mlir
@@ -116,7 +136,8 @@ def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
     %e = llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f"(%s) : (f32) -> f32
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::vector::VectorDialect"];
 }
 
 def ConvertMathToPolynomialPass : Pass<"convert-math-to-polynomial"> {

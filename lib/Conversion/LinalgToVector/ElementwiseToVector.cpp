@@ -17,6 +17,7 @@
 
 #include "Patterns.h"
 #include "Utils/KernelBuilder.h"
+#include "Utils/VectorPayload.h"
 
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -30,15 +31,6 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 namespace {
-/// How an operand takes part in the innermost loop.
-enum class Access { Vector, Broadcast };
-
-struct Operand {
-  Value memref; // or a scalar
-  AffineMap map;
-  Access access;
-};
-
 /// A reduction's payload: the one operation that joins the carried value.
 struct Reduction {
   Operation *combiner;
@@ -46,37 +38,6 @@ struct Reduction {
   TypedAttr neutral;
 };
 } // namespace
-
-/// Classifies an operand, or fails if a vector of it cannot be loaded at once.
-static FailureOr<Operand> classify(linalg::LinalgOp op, OpOperand &operand) {
-  AffineMap map = op.getMatchingIndexingMap(&operand);
-  Value value = operand.get();
-  unsigned last = op.getNumLoops() - 1;
-  auto type = dyn_cast<MemRefType>(value.getType());
-  if (!type)
-    return Operand{value, map, Access::Broadcast};
-  if (!map.isProjectedPermutation(/*allowZeroInResults=*/true))
-    return failure();
-  for (auto [position, expr] : llvm::enumerate(map.getResults())) {
-    if (!expr.isFunctionOfDim(last))
-      continue;
-    bool innermost = position + 1 == map.getNumResults();
-    if (!innermost || !type.isLastDimUnitStride())
-      return failure();
-    return Operand{value, map, Access::Vector};
-  }
-  return Operand{value, map, Access::Broadcast};
-}
-
-static bool isScalar(Type type) { return type.isIntOrIndexOrFloat(); }
-
-/// Operations that mean the same on vectors as on each element.
-static bool isVectorizable(Operation *op) {
-  return llvm::all_of(op->getOperandTypes(), isScalar) &&
-         llvm::all_of(op->getResultTypes(), isScalar) &&
-         (isa<linalg::YieldOp, arith::ConstantOp>(op) ||
-          OpTrait::hasElementwiseMappableTraits(op));
-}
 
 static std::optional<Reduction> getReduction(linalg::LinalgOp op) {
   SmallVector<Operation *> combiners;
@@ -96,7 +57,8 @@ namespace {
 /// Emits the loops of one operation.
 class Emitter {
 public:
-  Emitter(linalg::LinalgOp op, KernelBuilder &k, SmallVector<Operand> operands,
+  Emitter(linalg::LinalgOp op, KernelBuilder &k,
+          SmallVector<VectorOperand> operands,
           std::optional<Reduction> reduction, int64_t lanes)
       : op(op), k(k), operands(std::move(operands)), reduction(reduction),
         lanes(lanes) {}
@@ -110,7 +72,7 @@ private:
   /// The lengths of the loops, each read off an operand that has it.
   SmallVector<Value> sizes() {
     SmallVector<Value> result(op.getNumLoops());
-    for (const Operand &operand : operands)
+    for (const VectorOperand &operand : operands)
       for (auto [position, expr] : llvm::enumerate(operand.map.getResults()))
         if (auto dim = dyn_cast<AffineDimExpr>(expr))
           if (!result[dim.getPosition()])
@@ -129,7 +91,7 @@ private:
     });
   }
 
-  SmallVector<Value> indices(const Operand &operand, Value last) {
+  SmallVector<Value> indices(const VectorOperand &operand, Value last) {
     SmallVector<Value> result;
     for (AffineExpr expr : operand.map.getResults()) {
       auto dim = dyn_cast<AffineDimExpr>(expr);
@@ -144,7 +106,7 @@ private:
 
   VectorType vectorOf(Type type) { return VectorType::get({lanes}, type); }
 
-  Value load(const Operand &operand, Value last, Value mask) {
+  Value load(const VectorOperand &operand, Value last, Value mask) {
     auto type = dyn_cast<MemRefType>(operand.memref.getType());
     if (!type)
       return k.broadcast(vectorOf(operand.memref.getType()), operand.memref);
@@ -163,41 +125,6 @@ private:
                                         ValueRange{k.sub(bounds.back(), last)});
   }
 
-  /// Clones the payload on vectors and returns what it yields.
-  SmallVector<Value> clonePayload(IRMapping &mapping) {
-    Block *payload = op.getBlock();
-    auto lookup = [&](Value value) {
-      if (Value mapped = mapping.lookupOrNull(value))
-        return mapped;
-      // Defined outside of the operation: the same for all lanes.
-      return k.broadcast(vectorOf(value.getType()), value);
-    };
-    for (Operation &inner : payload->without_terminator()) {
-      if (auto constant = dyn_cast<arith::ConstantOp>(inner)) {
-        VectorType type = vectorOf(constant.getType());
-        mapping.map(constant.getResult(),
-                    arith::ConstantOp::create(
-                        k, DenseElementsAttr::get(
-                               type, Attribute(constant.getValue()))));
-        continue;
-      }
-      OperationState state(inner.getLoc(), inner.getName());
-      for (Value operand : inner.getOperands())
-        state.addOperands(lookup(operand));
-      for (Type type : inner.getResultTypes())
-        state.addTypes(vectorOf(type));
-      state.addAttributes(
-          SmallVector<NamedAttribute>(inner.getDiscardableAttrs()));
-      Operation *clone = k.create(state);
-      clone->copyProperties(inner.getPropertiesStorage());
-      mapping.map(inner.getResults(), clone->getResults());
-    }
-    SmallVector<Value> yielded;
-    for (Value value : payload->getTerminator()->getOperands())
-      yielded.push_back(lookup(value));
-    return yielded;
-  }
-
   void emitElementwise() {
     k.loop(k.index(0), bounds.back(), lanes, [&](Value last) {
       Value mask = maskFrom(last);
@@ -206,10 +133,11 @@ private:
            llvm::zip(op.getBlock()->getArguments(), operands))
         if (!argument.use_empty())
           mapping.map(argument, load(operand, last, mask));
-      SmallVector<Value> results = clonePayload(mapping);
+      SmallVector<Value> results =
+          clonePayloadOnVectors(k, op.getBlock(), mapping, lanes);
       unsigned firstInit = op.getNumDpsInputs();
       for (auto [index, result] : llvm::enumerate(results)) {
-        const Operand &out = operands[firstInit + index];
+        const VectorOperand &out = operands[firstInit + index];
         vector::MaskedStoreOp::create(k, out.memref, indices(out, last), mask,
                                       result);
       }
@@ -217,23 +145,24 @@ private:
   }
 
   void emitReduction() {
-    const Operand &out = operands.back();
+    const VectorOperand &out = operands.back();
     Value carriedArgument = op.getRegionOutputArgs().front();
     VectorType type = vectorOf(carriedArgument.getType());
     Value neutral = arith::ConstantOp::create(
         k, DenseElementsAttr::get(type, Attribute(reduction->neutral)));
-    ResultRange partial =
-        k.loop(k.index(0), bounds.back(), lanes, {neutral},
-               [&](Value last, ValueRange carried) -> SmallVector<Value> {
-                 Value mask = maskFrom(last);
-                 IRMapping mapping;
-                 mapping.map(carriedArgument, carried.front());
-                 for (auto [argument, operand] :
-                      llvm::zip(op.getRegionInputArgs(), operands))
-                   mapping.map(argument, load(operand, last, mask));
-                 Value next = clonePayload(mapping).front();
-                 return {k.choose(mask, next, carried.front())};
-               });
+    ResultRange partial = k.loop(
+        k.index(0), bounds.back(), lanes, {neutral},
+        [&](Value last, ValueRange carried) -> SmallVector<Value> {
+          Value mask = maskFrom(last);
+          IRMapping mapping;
+          mapping.map(carriedArgument, carried.front());
+          for (auto [argument, operand] :
+               llvm::zip(op.getRegionInputArgs(), operands))
+            mapping.map(argument, load(operand, last, mask));
+          Value next =
+              clonePayloadOnVectors(k, op.getBlock(), mapping, lanes).front();
+          return {k.choose(mask, next, carried.front())};
+        });
     SmallVector<Value> position = indices(out, Value());
     Value start = k.load(out.memref, position);
     Value result =
@@ -243,7 +172,7 @@ private:
 
   linalg::LinalgOp op;
   KernelBuilder &k;
-  SmallVector<Operand> operands;
+  SmallVector<VectorOperand> operands;
   std::optional<Reduction> reduction;
   int64_t lanes;
   SmallVector<Value> bounds, ivs;
@@ -256,9 +185,7 @@ struct ElementwiseToVector : OpInterfaceRewritePattern<linalg::LinalgOp> {
   LogicalResult matchAndRewrite(linalg::LinalgOp op,
                                 PatternRewriter &rewriter) const override {
     if (!op.hasPureBufferSemantics() || op.getNumLoops() == 0 ||
-        !llvm::all_of(op.getBlock()->getArgumentTypes(), isScalar) ||
-        !llvm::all_of(*op.getBlock(),
-                      [](Operation &inner) { return isVectorizable(&inner); }))
+        !hasVectorPayload(op))
       return rewriter.notifyMatchFailure(op, "payload cannot be vectorized");
     SmallVector<utils::IteratorType> loops = op.getIteratorTypesArray();
     bool reduces = loops.back() == utils::IteratorType::reduction;
@@ -270,9 +197,9 @@ struct ElementwiseToVector : OpInterfaceRewritePattern<linalg::LinalgOp> {
       if (!reduction || op.getNumDpsInits() != 1)
         return rewriter.notifyMatchFailure(op, "not a simple reduction");
     }
-    SmallVector<Operand> operands;
+    SmallVector<VectorOperand> operands;
     for (OpOperand &operand : op->getOpOperands()) {
-      FailureOr<Operand> classified = classify(op, operand);
+      FailureOr<VectorOperand> classified = classifyOperand(op, operand);
       if (failed(classified))
         return rewriter.notifyMatchFailure(op, "operand not contiguous");
       bool isOutput = op.isDpsInit(&operand);

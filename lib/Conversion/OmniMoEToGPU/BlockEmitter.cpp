@@ -1,10 +1,12 @@
 //===- BlockEmitter.cpp - Operations computed by one thread block ---------===//
 
 #include "BlockEmitter.h"
+#include "Utils/VectorPayload.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 
 using namespace mlir;
@@ -34,56 +36,104 @@ LogicalResult BlockEmitter::emit(Operation *op) {
   return success();
 }
 
+/// Elements of the last loop that a thread takes at a time: what makes its
+/// narrowest access 16 bytes, as long as every thread still has work.
+static int64_t getVectorElements(linalg::LinalgOp op,
+                                 ArrayRef<VectorOperand> operands,
+                                 int64_t threads) {
+  int64_t length = op.getStaticLoopRanges().back();
+  if (ShapedType::isDynamic(length) || !hasVectorPayload(op))
+    return 1;
+  int64_t elements = kAccessBytes;
+  for (const VectorOperand &operand : operands)
+    if (operand.access == Access::Vector)
+      elements =
+          std::min(elements,
+                   getAccessElements(
+                       length, getElementTypeOrSelf(operand.memref.getType())));
+  while (elements > 1 && length / elements < threads)
+    elements /= 2;
+  return elements;
+}
+
 /// Threads stride over the last loop, the other loops are sequential: values
 /// in a tile are a token or few, so the last loop is the long one.
 LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
   if (op.getNumLoops() == 0 || op.getNumParallelLoops() != op.getNumLoops())
     return failure();
-  for (AffineMap map : op.getIndexingMapsArray())
-    if (!map.isProjectedPermutation(/*allowZeroInResults=*/true))
+  SmallVector<VectorOperand> operands;
+  for (OpOperand &operand : op->getOpOperands()) {
+    FailureOr<VectorOperand> classified = classifyOperand(op, operand);
+    if (failed(classified) ||
+        (op.isDpsInit(&operand) && classified->access != Access::Vector))
       return failure();
+    operands.push_back(*classified);
+  }
+  int64_t elements = getVectorElements(op, operands, threads);
 
   SmallVector<Value> sizes(op.getNumLoops());
-  for (OpOperand &operand : op->getOpOperands())
-    for (auto [position, expr] :
-         llvm::enumerate(op.getMatchingIndexingMap(&operand).getResults()))
+  for (const VectorOperand &operand : operands)
+    for (auto [position, expr] : llvm::enumerate(operand.map.getResults()))
       if (auto dim = dyn_cast<AffineDimExpr>(expr))
         if (!sizes[dim.getPosition()])
           sizes[dim.getPosition()] =
-              memref::DimOp::create(k, operand.get(), position);
+              memref::DimOp::create(k, operand.memref, position);
 
   SmallVector<Value> ivs;
-  auto indices = [&](OpOperand &operand) {
+  auto indices = [&](const VectorOperand &operand) {
     SmallVector<Value> result;
-    for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults()) {
+    for (AffineExpr expr : operand.map.getResults()) {
       auto dim = dyn_cast<AffineDimExpr>(expr);
       result.push_back(dim ? ivs[dim.getPosition()] : k.index(0));
     }
     return result;
   };
-  auto emitElement = [&] {
+  auto alignment = [&](VectorType type) {
+    int64_t bytes = elements * type.getElementTypeBitWidth() / 8;
+    return llvm::MaybeAlign(std::min(bytes, kAccessBytes));
+  };
+  auto load = [&](const VectorOperand &operand) -> Value {
+    auto memref = dyn_cast<MemRefType>(operand.memref.getType());
+    if (elements == 1)
+      return memref ? k.load(operand.memref, indices(operand)) : operand.memref;
+    Type scalar = memref ? memref.getElementType() : operand.memref.getType();
+    auto type = VectorType::get({elements}, scalar);
+    if (operand.access == Access::Vector)
+      return vector::LoadOp::create(k, type, operand.memref, indices(operand),
+                                    /*nontemporal=*/false, alignment(type));
+    return k.broadcast(type, memref ? k.load(operand.memref, indices(operand))
+                                    : operand.memref);
+  };
+  auto emitElements = [&] {
     IRMapping mapping;
+    Block *payload = op.getBlock();
     for (auto [argument, operand] :
-         llvm::zip(op.getBlock()->getArguments(), op->getOpOperands()))
+         llvm::zip(payload->getArguments(), operands))
       if (!argument.use_empty())
-        mapping.map(argument, isa<MemRefType>(operand.get().getType())
-                                  ? k.load(operand.get(), indices(operand))
-                                  : operand.get());
-    for (Operation &inner : op.getBlock()->without_terminator())
-      k.clone(inner, mapping);
-    for (auto [value, init] :
-         llvm::zip(op.getBlock()->getTerminator()->getOperands(),
-                   op.getDpsInitsMutable()))
-      k.store(mapping.lookupOrDefault(value), init.get(), indices(init));
+        mapping.map(argument, load(operand));
+    auto outputs = ArrayRef(operands).drop_front(op.getNumDpsInputs());
+    if (elements == 1) {
+      for (Operation &inner : payload->without_terminator())
+        k.clone(inner, mapping);
+      for (auto [value, out] :
+           llvm::zip(payload->getTerminator()->getOperands(), outputs))
+        k.store(mapping.lookupOrDefault(value), out.memref, indices(out));
+      return;
+    }
+    for (auto [vector, out] : llvm::zip(
+             clonePayloadOnVectors(k, payload, mapping, elements), outputs))
+      vector::StoreOp::create(k, vector, out.memref, indices(out),
+                              /*nontemporal=*/false,
+                              alignment(cast<VectorType>(vector.getType())));
   };
   std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
     bool last = depth + 1 == op.getNumLoops();
-    k.loop(last ? threadId : k.index(0), sizes[depth], last ? threads : 1,
-           [&](Value iv) {
-             ivs.push_back(iv);
-             last ? emitElement() : emitLoop(depth + 1);
-             ivs.pop_back();
-           });
+    Value from = last ? k.mul(threadId, elements) : k.index(0);
+    k.loop(from, sizes[depth], last ? threads * elements : 1, [&](Value iv) {
+      ivs.push_back(iv);
+      last ? emitElements() : emitLoop(depth + 1);
+      ivs.pop_back();
+    });
   };
   emitLoop(0);
   return success();

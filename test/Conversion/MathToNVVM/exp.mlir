@@ -23,3 +23,33 @@ func.func @host(%x: f32) -> f32 {
   %y = math.exp %x : f32
   return %y : f32
 }
+
+// CHECK-LABEL: gpu.func @vectors
+// CHECK: %[[SCALED:.*]] = arith.mulf %{{.*}}, %{{.*}} : vector<2xf32>
+// CHECK: %[[E0:.*]] = vector.extract %[[SCALED]][0]
+// CHECK: %[[R0:.*]] = llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f"(%[[E0]])
+// CHECK: %[[E1:.*]] = vector.extract %[[SCALED]][1]
+// CHECK: %[[R1:.*]] = llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f"(%[[E1]])
+// CHECK: vector.from_elements %[[R0]], %[[R1]] : vector<2xf32>
+gpu.module @more_kernels {
+  gpu.func @vectors(%x: vector<2xf32>, %m: memref<1xvector<2xf32>>) kernel {
+    %c0 = arith.constant 0 : index
+    %y = math.exp %x : vector<2xf32>
+    memref.store %y, %m[%c0] : memref<1xvector<2xf32>>
+    gpu.return
+  }
+}
+
+// CHECK-LABEL: gpu.func @absolute
+// CHECK-DAG: %[[MASK:.*]] = arith.constant 2147483647 : i32
+// CHECK-DAG: %[[BITS:.*]] = arith.bitcast %{{.*}} : f32 to i32
+// CHECK: %[[AND:.*]] = arith.andi %[[BITS]], %[[MASK]] : i32
+// CHECK: arith.bitcast %[[AND]] : i32 to f32
+gpu.module @absolute_kernels {
+  gpu.func @absolute(%x: f32, %m: memref<1xf32>) kernel {
+    %c0 = arith.constant 0 : index
+    %y = math.absf %x : f32
+    memref.store %y, %m[%c0] : memref<1xf32>
+    gpu.return
+  }
+}

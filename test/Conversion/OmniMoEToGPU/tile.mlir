@@ -53,21 +53,45 @@ func.func @odd(%x: memref<?x33xf32>, %w: memref<4096x33xf32>, %e: memref<?x5xi32
 
 // -----
 
-// Threads stride over the last loop of an element-wise operation.
+// Threads stride over the last loop of an element-wise operation, each with as
+// many elements as leave work for all: 256 over 128 threads.
 
 // CHECK-LABEL: func.func @elementwise
 // CHECK: gpu.launch
 // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
-// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
-// CHECK: memref.load
-// CHECK: arith.negf
-// CHECK: memref.store
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c256{{.*}} {
+// CHECK: vector.load {{.*}} {alignment = 8 : i64} : {{.*}}, vector<2xf32>
+// CHECK: arith.negf %{{.*}} : vector<2xf32>
+// CHECK: vector.store {{.*}} {alignment = 8 : i64}
 func.func @elementwise(%a: memref<8x256xf32>, %b: memref<8x256xf32>) {
   scf.forall (%t) = (0) to (8) step (1) {
     %at = memref.subview %a[%t, 0] [1, 256] [1, 1] : memref<8x256xf32> to memref<1x256xf32, strided<[256, 1], offset: ?>>
     %bt = memref.subview %b[%t, 0] [1, 256] [1, 1] : memref<8x256xf32> to memref<1x256xf32, strided<[256, 1], offset: ?>>
     linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
       ins(%at : memref<1x256xf32, strided<[256, 1], offset: ?>>) outs(%bt : memref<1x256xf32, strided<[256, 1], offset: ?>>) {
+    ^bb0(%in: f32, %out: f32):
+      %n = arith.negf %in : f32
+      linalg.yield %n : f32
+    }
+  }
+  return
+}
+
+// -----
+
+// With no more elements than threads each has one.
+
+// CHECK-LABEL: func.func @few
+// CHECK: gpu.launch
+// CHECK: memref.load
+// CHECK: arith.negf %{{.*}} : f32
+// CHECK: memref.store
+func.func @few(%a: memref<8x16xf32>, %b: memref<8x16xf32>) {
+  scf.forall (%t) = (0) to (8) step (1) {
+    %at = memref.subview %a[%t, 0] [1, 16] [1, 1] : memref<8x16xf32> to memref<1x16xf32, strided<[16, 1], offset: ?>>
+    %bt = memref.subview %b[%t, 0] [1, 16] [1, 1] : memref<8x16xf32> to memref<1x16xf32, strided<[16, 1], offset: ?>>
+    linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+      ins(%at : memref<1x16xf32, strided<[16, 1], offset: ?>>) outs(%bt : memref<1x16xf32, strided<[16, 1], offset: ?>>) {
     ^bb0(%in: f32, %out: f32):
       %n = arith.negf %in : f32
       linalg.yield %n : f32

@@ -13,6 +13,7 @@
 // Expert vectors travel in 16-byte accesses.
 // PTX: .target sm_90a
 // PTX: .visible .entry experts_0(
+// PTX: .shared .align 16
 // PTX: ld.global.v4.b32
 // PTX: shfl.sync.bfly
 // PTX: ex2.approx.ftz.f32

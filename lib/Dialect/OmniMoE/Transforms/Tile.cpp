@@ -62,8 +62,8 @@ static bool mayFuseThrough(OpOperand &use, Operation *producer) {
   auto dps = dyn_cast<DestinationStyleOpInterface>(use.getOwner());
   if (!dps || !dps.isDpsInit(&use))
     return true;
-  return isa<linalg::FillOp>(producer) ||
-         cast<linalg::LinalgOp>(producer).getNumReductionLoops() == 0;
+  auto product = dyn_cast<linalg::LinalgOp>(producer);
+  return !product || product.getNumReductionLoops() == 0;
 }
 
 /// The root and the producers that nothing outside of the tile needs.
