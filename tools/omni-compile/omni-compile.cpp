@@ -1,9 +1,10 @@
 //===- omni-compile.cpp - Ahead-of-time compiler --------------------------===//
 //
-//   omni-compile FILE -o OUT.{o,s,ll,omni,ptx,cubin} [--header=FILE] ...
+//   omni-compile FILE -o OUT.{o,so,s,ll,omni,ptx,cubin} [--header=FILE] ...
 //
-// The ending of the output says what is written: an object file, assembly, LLVM
-// IR, a program file for omnimoe_executable_load, or the kernels of a GPU.
+// The ending of the output says what is written: an object file, a shared
+// library, assembly, LLVM IR, a program file for omnimoe_executable_load, or
+// the kernels of a GPU.
 //
 //===----------------------------------------------------------------------===//
 
@@ -12,21 +13,25 @@
 #include "omnimoe/Target/Compiler.h"
 #include "omnimoe/Target/NVIDIA.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir::omnimoe;
 using llvm::StringRef;
 
 static constexpr StringRef kHelp =
-    R"(usage: omni-compile FILE -o OUT.{o,s,ll,omni,ptx,cubin} [options]
+    R"(usage: omni-compile FILE -o OUT.{o,so,s,ll,omni,ptx,cubin} [options]
 
 Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
 
-  -o OUT             object file, assembly, LLVM IR or program file, by its ending;
-                     with a GPU as target PTX or a cubin (needs ptxas)
+  -o OUT             object file, shared library (needs cc), assembly, LLVM IR or
+                     program file, by its ending; with a GPU as target PTX or a
+                     cubin (needs ptxas)
   --target=NAME      what to compile for: cpu (this machine, the default) or sm_90a
   --schedule=NAME    auto, token_centric, expert_centric, dense or hybrid
   --threads=N        threads to plan for; 0: all of the target's
@@ -36,7 +41,7 @@ Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
   --version, --help
 )";
 
-static constexpr StringRef kCPUEndings[] = {".o", ".s", ".ll", ".omni"};
+static constexpr StringRef kCPUEndings[] = {".o", ".so", ".s", ".ll", ".omni"};
 static constexpr StringRef kGPUEndings[] = {".ptx", ".cubin"};
 
 // LLVM's own command-line library is not used: linked against the shared LLVM
@@ -114,14 +119,38 @@ static int checkArguments(const Arguments &arguments, StringRef extension) {
     return fail("-o: expected a file ending in " + llvm::join(endings, ", ") +
                 " for target " + arguments.target + ", got " +
                 arguments.output);
-  if (!arguments.header.empty() && extension != ".o" && extension != ".s")
-    return fail("--header: goes with an object file or assembly only");
+  if (!arguments.header.empty() && extension != ".o" && extension != ".so" &&
+      extension != ".s")
+    return fail("--header: goes with an object file, a shared library or "
+                "assembly only");
   return 0;
 }
 
 static int write(StringRef path, StringRef bytes) {
   std::string message;
   return writeFileAtomically(path, bytes, message) ? 0 : fail(message);
+}
+
+/// Links an object into a shared library. OpenMP's run-time is found by whoever
+/// loads it, as it is for the object.
+static int linkSharedLibrary(StringRef object, StringRef output) {
+  llvm::ErrorOr<std::string> linker = llvm::sys::findProgramByName("cc");
+  if (!linker)
+    return fail("-o: a shared library is linked by cc, and there is none on "
+                "the PATH");
+  llvm::SmallString<128> path;
+  if (std::error_code error =
+          llvm::sys::fs::createTemporaryFile("omni-compile", "o", path))
+    return fail("no temporary file: " + error.message());
+  llvm::FileRemover remover(path);
+  if (int status = write(path, object))
+    return status;
+  std::string message;
+  if (llvm::sys::ExecuteAndWait(*linker,
+                                {*linker, "-shared", "-o", output, path},
+                                std::nullopt, {}, 0, 0, &message))
+    return fail("cc could not link " + output + ": " + message);
+  return 0;
 }
 
 int main(int argc, char **argv) {
@@ -182,6 +211,8 @@ int main(int argc, char **argv) {
     if (int status = write(arguments.header,
                            writeCHeader(program, options.symbolPrefix)))
       return status;
+  if (extension == ".so")
+    return linkSharedLibrary(program.object, arguments.output);
   return write(arguments.output, extension == ".omni" ? serialize(program)
                                  : extension == ".o"  ? program.object
                                                       : text);

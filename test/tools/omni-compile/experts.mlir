@@ -14,6 +14,12 @@
 // HEADER: weights: f32 [tokens, 4]
 // HEADER: static inline void experts_run(int64_t tokens, const float *x
 
+// The same two as shared libraries.
+// RUN: omni-compile %s -o %t/libexperts.so --header=%t/experts.h
+// RUN: omni-compile %s -o %t/libother.so --header=%t/other.h --prefix=other --schedule=dense --threads=1
+// RUN: %cc -std=c99 -I%t %S/Inputs/main.c -L%t -lexperts -lother -o %t/main-shared -L%llvm_lib -lomp -lm -Wl,-rpath,%llvm_lib -Wl,-rpath,%t
+// RUN: %t/main-shared | FileCheck %s --check-prefix=RESULT
+
 // The other kinds of output.
 // RUN: omni-compile %s -o %t/experts.ll
 // RUN: FileCheck %s --check-prefix=LL --input-file=%t/experts.ll
@@ -27,13 +33,13 @@
 
 // Refusals.
 // RUN: not omni-compile %s -o %t/experts.x 2>&1 | FileCheck %s --check-prefix=ENDING
-// ENDING: -o: expected a file ending in .o, .s, .ll, .omni for target cpu, got
+// ENDING: -o: expected a file ending in .o, .so, .s, .ll, .omni for target cpu, got
 // RUN: not omni-compile %s -o %t/x.o --target=abacus 2>&1 | FileCheck %s --check-prefix=TARGET
 // TARGET: --target: expected cpu or sm_90a, got abacus
 // RUN: not omni-compile %s -o %t/x.o --threads=-1 2>&1 | FileCheck %s --check-prefix=THREADS
 // THREADS: --threads: expected 0 or more, got -1
 // RUN: not omni-compile %s -o %t/x.ll --header=%t/x.h 2>&1 | FileCheck %s --check-prefix=NOHEADER
-// NOHEADER: --header: goes with an object file or assembly only
+// NOHEADER: --header: goes with an object file, a shared library or assembly only
 // RUN: not omni-compile %t/none.mlir -o %t/x.o 2>&1 | FileCheck %s --check-prefix=NOFILE
 // NOFILE: none.mlir: No such file
 // RUN: not omni-compile -o %t/x.o 2>&1 | FileCheck %s --check-prefix=NOINPUT
