@@ -78,7 +78,8 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     memory, and each operation of the tile is computed by all threads of the
     block, with barriers between: `grouped_matmul` by a warp per pair, `combine
     to_tokens` by a thread per piece of the output, element-wise operations by a
-    thread per element. Expert vectors are read once, 16 bytes a thread.
+    thread per few elements. Expert vectors are read once, 16 bytes a thread:
+    where a row is a multiple of 16 bytes, buffers must start at one too.
 
     Before:
     ```mlir

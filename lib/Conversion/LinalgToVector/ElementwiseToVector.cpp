@@ -64,23 +64,11 @@ public:
         lanes(lanes) {}
 
   void emit() {
-    bounds = sizes();
+    bounds = getLoopLengths(k, op, operands);
     emitOuterLoop(0);
   }
 
 private:
-  /// The lengths of the loops, each read off an operand that has it.
-  SmallVector<Value> sizes() {
-    SmallVector<Value> result(op.getNumLoops());
-    for (const VectorOperand &operand : operands)
-      for (auto [position, expr] : llvm::enumerate(operand.map.getResults()))
-        if (auto dim = dyn_cast<AffineDimExpr>(expr))
-          if (!result[dim.getPosition()])
-            result[dim.getPosition()] =
-                memref::DimOp::create(k, operand.memref, position);
-    return result;
-  }
-
   void emitOuterLoop(unsigned depth) {
     if (depth + 1 == op.getNumLoops())
       return reduction ? emitReduction() : emitElementwise();
@@ -92,16 +80,9 @@ private:
   }
 
   SmallVector<Value> indices(const VectorOperand &operand, Value last) {
-    SmallVector<Value> result;
-    for (AffineExpr expr : operand.map.getResults()) {
-      auto dim = dyn_cast<AffineDimExpr>(expr);
-      if (!dim)
-        result.push_back(k.index(0));
-      else
-        result.push_back(dim.getPosition() < ivs.size() ? ivs[dim.getPosition()]
-                                                        : last);
-    }
-    return result;
+    SmallVector<Value> iteration = ivs;
+    iteration.push_back(last);
+    return getIndices(k, operand, iteration);
   }
 
   VectorType vectorOf(Type type) { return VectorType::get({lanes}, type); }

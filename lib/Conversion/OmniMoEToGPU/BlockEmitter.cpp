@@ -71,22 +71,9 @@ LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
   }
   int64_t elements = getVectorElements(op, operands, threads);
 
-  SmallVector<Value> sizes(op.getNumLoops());
-  for (const VectorOperand &operand : operands)
-    for (auto [position, expr] : llvm::enumerate(operand.map.getResults()))
-      if (auto dim = dyn_cast<AffineDimExpr>(expr))
-        if (!sizes[dim.getPosition()])
-          sizes[dim.getPosition()] =
-              memref::DimOp::create(k, operand.memref, position);
-
-  SmallVector<Value> ivs;
+  SmallVector<Value> lengths = getLoopLengths(k, op, operands), ivs;
   auto indices = [&](const VectorOperand &operand) {
-    SmallVector<Value> result;
-    for (AffineExpr expr : operand.map.getResults()) {
-      auto dim = dyn_cast<AffineDimExpr>(expr);
-      result.push_back(dim ? ivs[dim.getPosition()] : k.index(0));
-    }
-    return result;
+    return getIndices(k, operand, ivs);
   };
   auto alignment = [&](VectorType type) {
     int64_t bytes = elements * type.getElementTypeBitWidth() / 8;
@@ -129,7 +116,7 @@ LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
   std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
     bool last = depth + 1 == op.getNumLoops();
     Value from = last ? k.mul(threadId, elements) : k.index(0);
-    k.loop(from, sizes[depth], last ? threads * elements : 1, [&](Value iv) {
+    k.loop(from, lengths[depth], last ? threads * elements : 1, [&](Value iv) {
       ivs.push_back(iv);
       last ? emitElements() : emitLoop(depth + 1);
       ivs.pop_back();

@@ -2,6 +2,7 @@
 
 #include "Utils/VectorPayload.h"
 
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -26,6 +27,29 @@ FailureOr<VectorOperand> mlir::omnimoe::classifyOperand(linalg::LinalgOp op,
     return VectorOperand{value, map, Access::Vector};
   }
   return VectorOperand{value, map, Access::Broadcast};
+}
+
+SmallVector<Value>
+mlir::omnimoe::getLoopLengths(KernelBuilder &k, linalg::LinalgOp op,
+                              ArrayRef<VectorOperand> operands) {
+  SmallVector<Value> lengths(op.getNumLoops());
+  for (const VectorOperand &operand : operands)
+    for (auto [position, expr] : llvm::enumerate(operand.map.getResults()))
+      if (auto dim = dyn_cast<AffineDimExpr>(expr))
+        if (Value &length = lengths[dim.getPosition()]; !length)
+          length = memref::DimOp::create(k, operand.memref, position);
+  return lengths;
+}
+
+SmallVector<Value> mlir::omnimoe::getIndices(KernelBuilder &k,
+                                             const VectorOperand &operand,
+                                             ArrayRef<Value> ivs) {
+  SmallVector<Value> indices;
+  for (AffineExpr expr : operand.map.getResults()) {
+    auto dim = dyn_cast<AffineDimExpr>(expr);
+    indices.push_back(dim ? ivs[dim.getPosition()] : k.index(0));
+  }
+  return indices;
 }
 
 static bool isScalar(Type type) { return type.isIntOrIndexOrFloat(); }

@@ -32,6 +32,15 @@ struct VectorOperand {
 FailureOr<VectorOperand> classifyOperand(linalg::LinalgOp op,
                                          OpOperand &operand);
 
+/// The lengths of the loops, each read off an operand that has it.
+SmallVector<Value> getLoopLengths(KernelBuilder &k, linalg::LinalgOp op,
+                                  ArrayRef<VectorOperand> operands);
+
+/// Where an operand is accessed in the iteration `ivs`, one for each loop that
+/// it depends on.
+SmallVector<Value> getIndices(KernelBuilder &k, const VectorOperand &operand,
+                              ArrayRef<Value> ivs);
+
 /// True if every operation of the payload means the same on vectors.
 bool hasVectorPayload(linalg::LinalgOp op);
 
