@@ -145,3 +145,18 @@ def test_poisoned_output_and_workspace():
             executable.invoke(*few, out, workspace=workspace)
             assert_close(out, expected[:tokens], "f32")
             assert (workspace[-64:] == 0xFF).all(), "written past the workspace"
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[1:])
+def test_same_bits_for_any_number_of_threads(schedule):
+    arguments = make_experts(12, 301, 256, 200, 24)
+    before = omnimoe.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 7):
+            omnimoe.set_num_threads(threads)
+            results.append(omnimoe.experts(*arguments, schedule=schedule))
+    finally:
+        omnimoe.set_num_threads(before)
+    for result in results[1:]:
+        assert np.array_equal(result, results[0])
