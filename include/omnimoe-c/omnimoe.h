@@ -53,7 +53,8 @@ typedef struct OmniMoeTensor {
 
 /* How to compile. Initialise with omnimoe_default_options. */
 typedef struct OmniMoeOptions {
-  const char *target; /* "cpu" (the host); NULL: "cpu"                       */
+  const char *target;   /* "cpu" (the host), "sm_90a"; NULL or "auto": what the
+                           module's omnimoe.target says, else "cpu" */
   const char *schedule; /* "auto", "token_centric", ...; NULL: "auto" */
   int32_t threads; /* threads to plan for; 0: all of the target's         */
   int32_t deterministic; /* 1: bitwise repeatable */
@@ -110,10 +111,14 @@ omnimoe_executable_load(const char *path, OmniMoeExecutable **executable);
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_info(
     const OmniMoeExecutable *executable, OmniMoeString *json);
 
-/* The program as it stood after a stage (omnimoe_stages lists them as JSON),
-   among them "llvm" (LLVM IR) and "asm". Compiles again from the kept source.
+/* The stages of compiling for `target` (NULL: "cpu"), in order, as a JSON list.
+   Among them are "ptx" for a GPU and, for what runs on the host, "llvm" (LLVM
+   IR) and "asm". */
+OMNIMOE_EXPORT OmniMoeStatus omnimoe_stages(const char *target,
+                                            OmniMoeString *json);
+
+/* The program as it stood after a stage. Compiles again from the kept source.
  */
-OMNIMOE_EXPORT OmniMoeStatus omnimoe_stages(OmniMoeString *json);
 OMNIMOE_EXPORT OmniMoeStatus
 omnimoe_executable_ir(const OmniMoeExecutable *executable, const char *stage,
                       OmniMoeString *text);

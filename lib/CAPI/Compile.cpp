@@ -4,6 +4,7 @@
 #include "Support.h"
 
 #include "omnimoe/Target/Compiler.h"
+#include "omnimoe/Target/NVIDIA.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/JSON.h"
 #include <chrono>
@@ -32,22 +33,32 @@ OmniMoeStatus omnimoe_run_pipeline(const char *ir, size_t size,
   return capi::give(text, result);
 }
 
-OmniMoeStatus omnimoe_stages(OmniMoeString *json) {
+/// The failure of a target that nothing can be compiled for.
+static OmniMoeStatus failOnTarget(StringRef target) {
+  return capi::fail(OMNIMOE_DEVICE_ERROR,
+                    "target: expected \"cpu\" or \"" +
+                        llvm::join(getNVIDIAChips(), "\" or \"") +
+                        "\", got \"" + target.str() + "\"");
+}
+
+OmniMoeStatus omnimoe_stages(const char *target, OmniMoeString *json) {
   if (!json)
     return capi::failOnNull("json");
+  StringRef name = target ? target : "cpu";
+  if (!isKnownTarget(name))
+    return failOnTarget(name);
   std::string text;
   llvm::raw_string_ostream(text)
-      << llvm::json::Value(llvm::json::Array(getStageNames()));
+      << llvm::json::Value(llvm::json::Array(getStageNames(name)));
   return capi::give(text, json);
 }
 
 /// Checks the caller's options and makes a request of them.
 static OmniMoeStatus readOptions(const OmniMoeOptions &options,
                                  LoadRequest &request) {
-  StringRef target = options.target ? options.target : "cpu";
-  if (target != "cpu")
-    return capi::fail(OMNIMOE_DEVICE_ERROR,
-                      "target: expected \"cpu\", got \"" + target.str() + "\"");
+  StringRef target = options.target ? options.target : "auto";
+  if (target != "auto" && !isKnownTarget(target))
+    return failOnTarget(target);
 
   static constexpr StringRef schedules[] = {
       "auto", "token_centric", "expert_centric", "dense", "hybrid"};
@@ -66,6 +77,7 @@ static OmniMoeStatus readOptions(const OmniMoeOptions &options,
                       "cache_bytes: expected 0 or more, got " +
                           std::to_string(options.cache_bytes));
 
+  request.options.target = target.str();
   request.options.schedule = schedule.str();
   request.options.threads = options.threads;
   request.options.deterministic = options.deterministic != 0;

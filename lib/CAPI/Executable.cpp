@@ -75,7 +75,7 @@ OmniMoeStatus omnimoe_executable_info(const OmniMoeExecutable *executable,
     return capi::failOnNull("json");
   const ProgramFile &file = executable->getProgram().file;
   json::Object info{{"entry", file.entry},
-                    {"target", "cpu"},
+                    {"target", file.target},
                     {"chip", file.chip},
                     {"key", file.key},
                     {"inputs", toJSON(file.signature.inputs)},
@@ -99,9 +99,11 @@ OmniMoeStatus omnimoe_executable_ir(const OmniMoeExecutable *executable,
   if (!text)
     return capi::failOnNull("text");
   const ProgramFile &file = executable->getProgram().file;
+  CompileOptions options = file.options;
+  options.target = file.target;
   std::string shown, message;
   if (OmniMoeStatus status =
-          getStageText(file.source, file.options, stage, shown, message))
+          getStageText(file.source, options, stage, shown, message))
     return capi::fail(status, message);
   return capi::give(shown, text);
 }

@@ -6,6 +6,7 @@
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Runtime/OpenMP.h"
 #include "omnimoe/Target/Host.h"
+#include "omnimoe/Target/NVIDIA.h"
 #include "llvm/Support/JSON.h"
 
 using namespace mlir;
@@ -15,13 +16,18 @@ OmniMoeStatus omnimoe_targets(OmniMoeString *json) {
   if (!json)
     return capi::failOnNull("json");
   MLIRContext context(MLIRContext::Threading::DISABLED);
-  std::string attribute;
-  llvm::raw_string_ostream(attribute) << getHostTarget(&context);
-  const HostInfo &host = getHostInfo();
-  llvm::json::Array targets{llvm::json::Object{{"name", "cpu"},
-                                               {"chip", host.chip},
-                                               {"units", host.units},
-                                               {"attribute", attribute}}};
+  llvm::json::Array targets;
+  auto add = [&](StringRef name, TargetAttr target) {
+    std::string attribute;
+    llvm::raw_string_ostream(attribute) << target;
+    targets.push_back(llvm::json::Object{{"name", name},
+                                         {"chip", target.getChip()},
+                                         {"units", target.getUnits()},
+                                         {"attribute", attribute}});
+  };
+  add("cpu", getHostTarget(&context));
+  for (StringRef chip : getNVIDIAChips())
+    add(chip, getNVIDIATarget(&context, chip));
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(targets));
   return capi::give(text, json);

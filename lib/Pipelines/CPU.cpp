@@ -60,23 +60,7 @@ static void buildLLVMDialect(OpPassManager &pm) {
   // Makes the outlined regions small before everything in them is expanded.
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createConvertVectorToSCFPass());
-  pm.addPass(createSCFToControlFlowPass());
-  pm.addPass(memref::createExpandStridedMetadataPass());
-  pm.addPass(createLowerAffinePass());
-  pm.addPass(createConvertVectorToLLVMPass());
-  pm.addPass(createConvertMathToLLVMPass());
-  pm.addPass(createConvertMathToLibmPass());
-  pm.addPass(createArithToLLVMConversionPass());
-  pm.addPass(createConvertIndexToLLVMPass());
-  pm.addPass(createFinalizeMemRefToLLVMConversionPass());
-  pm.addPass(createConvertFuncToLLVMPass());
-  pm.addPass(createConvertControlFlowToLLVMPass());
-  pm.addPass(createConvertOpenMPToLLVMPass());
-  pm.addPass(createUBToLLVMConversionPass());
-  addCleanup(pm);
-  pm.addPass(createReconcileUnrealizedCastsPass());
-  pm.addPass(createEmitEntryPass());
-  addContract(pm, "llvm");
+  buildHostToLLVM(pm);
 }
 
 SmallVector<Stage>

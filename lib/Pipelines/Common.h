@@ -21,6 +21,10 @@ void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads);
 /// workspace for the rest.
 void buildBufferize(OpPassManager &pm);
 
+/// Loops, memrefs and functions that run on the host to the LLVM dialect, and
+/// the entry point that the runtime calls.
+void buildHostToLLVM(OpPassManager &pm);
+
 } // namespace mlir::omnimoe
 
 #endif // OMNIMOE_LIB_PIPELINES_COMMON_H

@@ -1,4 +1,4 @@
-//===- GPU.cpp - omnimoe-to-nvvm ------------------------------------------===//
+//===- GPU.cpp - omnimoe-to-nvvm and omnimoe-host-to-llvm -----------------===//
 
 #include "Common.h"
 
@@ -57,6 +57,9 @@ static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
   addCleanup(kernels);
   kernels.addPass(createReconcileUnrealizedCastsPass());
+}
+
+static void buildBinary(OpPassManager &pm, const GPUPipelineOptions &options) {
   if (options.format == "nvvm")
     return;
   GpuModuleToBinaryPassOptions binary;
@@ -64,8 +67,13 @@ static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
   pm.addPass(createGpuModuleToBinaryPass(binary));
 }
 
-SmallVector<Stage>
-mlir::omnimoe::getGPUStages(const GPUPipelineOptions &options) {
+static void buildHost(OpPassManager &pm) {
+  pm.addPass(createConvertGPULaunchToRuntimePass());
+  buildHostToLLVM(pm);
+}
+
+/// The stages that end with the kernels compiled.
+static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
   auto copy = std::make_shared<GPUPipelineOptions>();
   copy->copyOptionValuesFrom(options);
   return {
@@ -86,11 +94,23 @@ mlir::omnimoe::getGPUStages(const GPUPipelineOptions &options) {
       {"bufferize", [](OpPassManager &pm) { buildBufferize(pm); }},
       {"kernel", [](OpPassManager &pm) { buildKernel(pm); }},
       {"nvvm", [copy](OpPassManager &pm) { buildNVVM(pm, *copy); }},
+      {"binary", [copy](OpPassManager &pm) { buildBinary(pm, *copy); }},
   };
+}
+
+SmallVector<Stage>
+mlir::omnimoe::getGPUStages(const GPUPipelineOptions &options) {
+  SmallVector<Stage> stages = getKernelStages(options);
+  stages.push_back({"llvm-dialect", [](OpPassManager &pm) { buildHost(pm); }});
+  return stages;
 }
 
 void mlir::omnimoe::buildOmniMoEToNVVMPipeline(
     OpPassManager &pm, const GPUPipelineOptions &options) {
-  for (const Stage &stage : getGPUStages(options))
+  for (const Stage &stage : getKernelStages(options))
     stage.build(pm);
+}
+
+void mlir::omnimoe::buildOmniMoEHostToLLVMPipeline(OpPassManager &pm) {
+  buildHost(pm);
 }

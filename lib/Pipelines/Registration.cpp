@@ -96,4 +96,8 @@ void mlir::omnimoe::registerPassesAndPipelines() {
   PassPipelineRegistration<GPUPipelineOptions>(
       "omnimoe-to-nvvm", "Lower an omnimoe program to PTX for NVIDIA GPUs",
       buildOmniMoEToNVVMPipeline);
+  PassPipelineRegistration<>(
+      "omnimoe-host-to-llvm",
+      "Lower what runs on the host after omnimoe-to-nvvm to the LLVM dialect",
+      buildOmniMoEHostToLLVMPipeline);
 }

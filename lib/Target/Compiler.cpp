@@ -1,17 +1,18 @@
 //===- Compiler.cpp - From source text to a compiled program --------------===//
 
 #include "omnimoe/Target/Compiler.h"
+#include "Session.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
-#include "mlir/IR/Diagnostics.h"
-#include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Pipelines/Pipelines.h"
 #include "omnimoe/Target/EntryFunction.h"
 #include "omnimoe/Target/Host.h"
+#include "omnimoe/Target/NVIDIA.h"
 #include "omnimoe/Target/ObjectEmission.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/FileSystem.h"
@@ -25,108 +26,68 @@ static constexpr StringLiteral kInputStage = "input";
 static constexpr StringLiteral kLLVMStage = "llvm";
 static constexpr StringLiteral kAsmStage = "asm";
 
-static void copyOptions(const CompileOptions &from, CPUPipelineOptions &to) {
-  to.schedule = from.schedule;
-  to.threads = from.threads;
+static constexpr StringLiteral kPTXStage = "ptx";
+/// Attribute of a module with the names of its kernels in order.
+static constexpr StringLiteral kKernelsAttr = "omnimoe.kernels";
+
+/// The stages of MLIR passes for "cpu" or a GPU.
+static SmallVector<Stage> getPassStages(StringRef target,
+                                        const CompileOptions &options) {
+  if (target == "cpu") {
+    CPUPipelineOptions pipeline;
+    pipeline.schedule = options.schedule;
+    pipeline.threads = options.threads;
+    return getCPUStages(pipeline);
+  }
+  GPUPipelineOptions pipeline;
+  pipeline.chip = target.str();
+  pipeline.schedule = options.schedule;
+  return getGPUStages(pipeline);
 }
 
-std::vector<std::string> mlir::omnimoe::getStageNames() {
+bool mlir::omnimoe::isKnownTarget(StringRef target) {
+  return target == "cpu" || llvm::is_contained(getNVIDIAChips(), target);
+}
+
+std::vector<std::string> mlir::omnimoe::getStageNames(StringRef target) {
   std::vector<std::string> names{kInputStage.str()};
-  CPUPipelineOptions options;
-  for (const Stage &stage : getCPUStages(options))
+  for (const Stage &stage : getPassStages(target, CompileOptions()))
     names.push_back(stage.name.str());
+  if (target != "cpu")
+    names.push_back(kPTXStage.str());
   names.push_back(kLLVMStage.str());
   names.push_back(kAsmStage.str());
   return names;
 }
 
 StringRef mlir::omnimoe::getStageExtension(StringRef stage) {
-  return stage == kLLVMStage ? ".ll" : stage == kAsmStage ? ".s" : ".mlir";
+  return llvm::StringSwitch<StringRef>(stage)
+      .Case(kPTXStage, ".ptx")
+      .Case(kLLVMStage, ".ll")
+      .Case(kAsmStage, ".s")
+      .Default(".mlir");
 }
 
-//===----------------------------------------------------------------------===//
-// Session: a context, the module in it, and what was said about it
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-class Session {
-public:
-  Session()
-      : context(getRegistry(), MLIRContext::Threading::DISABLED),
-        handler(&context, [this](Diagnostic &diagnostic) {
-          record(diagnostic);
-          return success();
-        }) {
-    // The op's name and place are enough; a printed body hides the message.
-    context.printOpOnDiagnostic(false);
-  }
-
-  MLIRContext &getContext() { return context; }
-  ModuleOp getModule() { return *module; }
-  const std::string &getDiagnostics() const { return diagnostics; }
-
-  LogicalResult parse(StringRef source) {
-    // The parser wants a terminating null, which a StringRef need not have.
-    std::string text = source.str();
-    ParserConfig config(&context);
-    module = parseSourceString<ModuleOp>(text, config, "<input>");
-    return success(static_cast<bool>(module));
-  }
-
-private:
-  /// Interfaces and translations are registered once per process.
-  static const DialectRegistry &getRegistry() {
-    static const DialectRegistry registry = [] {
-      DialectRegistry registry;
-      registerAllDialects(registry);
-      return registry;
-    }();
-    return registry;
-  }
-
-  void record(Diagnostic &diagnostic) {
-    llvm::raw_string_ostream os(diagnostics);
-    auto print = [&](Diagnostic &part) {
-      static constexpr StringLiteral kinds[] = {"note", "warning", "error",
-                                                "remark"};
-      if (auto place = part.getLocation()->findInstanceOf<FileLineColLoc>())
-        os << place.getFilename().getValue() << ":" << place.getLine() << ":"
-           << place.getColumn() << ": ";
-      os << kinds[static_cast<unsigned>(part.getSeverity())] << ": " << part
-         << "\n";
-    };
-    // Remarks of passes are for other listeners.
-    if (diagnostic.getSeverity() == DiagnosticSeverity::Remark)
-      return;
-    print(diagnostic);
-    for (Diagnostic &note : diagnostic.getNotes())
-      print(note);
-  }
-
-  std::string diagnostics;
-  MLIRContext context;
-  ScopedDiagnosticHandler handler;
-  OwningOpRef<ModuleOp> module;
-};
-
-} // namespace
-
 /// The pipeline with its options, in pass pipeline syntax.
-static std::string getPipelineText(const CompileOptions &options) {
+static std::string getPipelineText(StringRef target,
+                                   const CompileOptions &options) {
+  if (target != "cpu")
+    return "builtin.module(omnimoe-to-nvvm{chip=" + target.str() +
+           " schedule=" + options.schedule + "},omnimoe-host-to-llvm)";
   return "builtin.module(omnimoe-to-llvm{schedule=" + options.schedule +
          " threads=" + std::to_string(options.threads) + "})";
 }
 
 /// Writes a file that `omni-opt --run-reproducer` repeats the failure with and
 /// returns a sentence that names it.
-static std::string writeReproducer(StringRef source,
+static std::string writeReproducer(StringRef source, StringRef target,
                                    const CompileOptions &options) {
   std::string text;
   Session session;
   llvm::raw_string_ostream os(text);
   if (succeeded(session.parse(source))) {
-    if (!session.getModule()->hasAttr(TargetAttr::kModuleAttrName))
+    if (target == "cpu" &&
+        !session.getModule()->hasAttr(TargetAttr::kModuleAttrName))
       session.getModule()->setAttr(TargetAttr::kModuleAttrName,
                                    getHostTarget(&session.getContext()));
     OpPrintingFlags flags;
@@ -136,7 +97,7 @@ static std::string writeReproducer(StringRef source,
     os << source;
   }
   os << "\n{-#\n  external_resources: {\n    mlir_reproducer: {\n"
-     << "      pipeline: \"" << getPipelineText(options) << "\",\n"
+     << "      pipeline: \"" << getPipelineText(target, options) << "\",\n"
      << "      disable_threading: true,\n      verify_each: true\n"
      << "    }\n  }\n#-}\n";
   int fd = -1;
@@ -174,7 +135,9 @@ public:
 
 private:
   OmniMoeStatus describe(ProgramFile &program, std::string &message);
+  OmniMoeStatus chooseTarget(std::string &message);
   OmniMoeStatus lower(ProgramFile &program, std::string &message);
+  OmniMoeStatus takeKernels(ProgramFile &program, std::string &message);
   OmniMoeStatus generateCode(ProgramFile &program, std::string &message);
 
   /// Shows the module to the observer, if it wants to see it.
@@ -185,7 +148,7 @@ private:
     llvm::raw_string_ostream os(text);
     session.getModule()->print(os);
     os << "\n";
-    observe(stage, text);
+    observe(target, stage, text);
   }
 
   /// For a failure that is the compiler's own, so that a reproducer helps.
@@ -194,7 +157,7 @@ private:
     if (message.empty())
       message = "error: no diagnostic was given\n";
     message = "stage '" + stage.str() + "' failed: " + message +
-              writeReproducer(source, options);
+              writeReproducer(source, target, options);
     return OMNIMOE_COMPILE_ERROR;
   }
 
@@ -204,6 +167,7 @@ private:
   const StageObserver &observe;
   StringRef lastStage;
   Session session;
+  std::string target;
 };
 
 } // namespace
@@ -230,28 +194,47 @@ OmniMoeStatus Compilation::describe(ProgramFile &program,
   if (failed(signature))
     return refuse();
 
-  auto target = module->getAttrOfType<TargetAttr>(TargetAttr::kModuleAttrName);
-  if (!target) {
-    target = getHostTarget(&session.getContext());
-    module->setAttr(TargetAttr::kModuleAttrName, target);
-  }
-  if (target.isGPU()) {
-    message = "omnimoe.target: expected a CPU, got chip \"" +
-              target.getChip().str() + "\"";
-    return OMNIMOE_DEVICE_ERROR;
-  }
+  if (OmniMoeStatus status = chooseTarget(message))
+    return status;
+  program.target = target;
   program.entry = entry->getName().str();
-  program.chip = getHostInfo().chip;
+  program.chip = target == "cpu" ? getHostInfo().chip : target;
   program.signature = std::move(*signature);
   program.options = options;
   program.source = source.str();
   return OMNIMOE_OK;
 }
 
+/// The target that the options name, else the module's own, else this machine.
+OmniMoeStatus Compilation::chooseTarget(std::string &message) {
+  ModuleOp module = session.getModule();
+  auto given = module->getAttrOfType<TargetAttr>(TargetAttr::kModuleAttrName);
+  target = options.target != "auto" ? options.target
+           : given && given.isGPU() ? given.getChip().str()
+                                    : "cpu";
+  if (!isKnownTarget(target)) {
+    message = "target: expected \"cpu\" or \"" +
+              llvm::join(getNVIDIAChips(), "\" or \"") + "\", got \"" + target +
+              "\"";
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  bool fits =
+      !given || (target == "cpu" ? !given.isGPU() : given.getChip() == target);
+  if (!fits) {
+    message = "omnimoe.target: the module is for chip \"" +
+              given.getChip().str() + "\", to be compiled for \"" + target +
+              "\"";
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  // The GPU pipeline attaches its own.
+  if (!given && target == "cpu")
+    module->setAttr(TargetAttr::kModuleAttrName,
+                    getHostTarget(&session.getContext()));
+  return OMNIMOE_OK;
+}
+
 OmniMoeStatus Compilation::lower(ProgramFile &program, std::string &message) {
-  CPUPipelineOptions pipelineOptions;
-  copyOptions(options, pipelineOptions);
-  for (const Stage &stage : getCPUStages(pipelineOptions)) {
+  for (const Stage &stage : getPassStages(target, options)) {
     PassManager pm(&session.getContext(), ModuleOp::getOperationName());
     stage.build(pm);
     if (failed(pm.run(session.getModule())))
@@ -263,6 +246,26 @@ OmniMoeStatus Compilation::lower(ProgramFile &program, std::string &message) {
     if (stage.name == lastStage)
       break;
   }
+  return OMNIMOE_OK;
+}
+
+/// Moves the compiled kernels out of the module, whose rest is for the host.
+OmniMoeStatus Compilation::takeKernels(ProgramFile &program,
+                                       std::string &message) {
+  ModuleOp module = session.getModule();
+  for (auto binary :
+       llvm::make_early_inc_range(module.getOps<gpu::BinaryOp>())) {
+    for (Attribute object : binary.getObjects())
+      program.kernels += cast<gpu::ObjectAttr>(object).getObject().getValue();
+    binary.erase();
+  }
+  if (auto names = module->getAttrOfType<ArrayAttr>(kKernelsAttr))
+    for (auto name : names.getAsRange<StringAttr>())
+      program.kernelNames.push_back(name.str());
+  if (program.kernels.empty() && !program.kernelNames.empty())
+    return fail("binary", message);
+  if (wants && wants(kPTXStage))
+    observe(target, kPTXStage, program.kernels);
   return OMNIMOE_OK;
 }
 
@@ -285,14 +288,14 @@ OmniMoeStatus Compilation::generateCode(ProgramFile &program,
   if (!options.symbolPrefix.empty())
     renameEntryPoints(*code, options.symbolPrefix);
   if (wants && wants(kLLVMStage))
-    observe(kLLVMStage, printLLVMIR(*code));
+    observe(target, kLLVMStage, printLLVMIR(*code));
   if (lastStage == kLLVMStage)
     return OMNIMOE_OK;
   if (wants && wants(kAsmStage)) {
     std::string text;
     if (failed(emitMachineCode(*code, MachineCode::Assembly, text, message)))
       return OMNIMOE_INTERNAL_ERROR;
-    observe(kAsmStage, text);
+    observe(target, kAsmStage, text);
   }
   if (lastStage == kAsmStage)
     return OMNIMOE_OK;
@@ -310,9 +313,14 @@ OmniMoeStatus Compilation::run(ProgramFile &program, std::string &message) {
     return OMNIMOE_OK;
   if (OmniMoeStatus status = lower(program, message))
     return status;
-  bool stopsInMLIR =
-      !lastStage.empty() && lastStage != kLLVMStage && lastStage != kAsmStage;
-  return stopsInMLIR ? OMNIMOE_OK : generateCode(program, message);
+  bool stopsInMLIR = !lastStage.empty() && lastStage != kLLVMStage &&
+                     lastStage != kAsmStage && lastStage != kPTXStage;
+  if (stopsInMLIR)
+    return OMNIMOE_OK;
+  if (target != "cpu")
+    if (OmniMoeStatus status = takeKernels(program, message))
+      return status;
+  return lastStage == kPTXStage ? OMNIMOE_OK : generateCode(program, message);
 }
 
 OmniMoeStatus mlir::omnimoe::compileProgram(
@@ -328,14 +336,15 @@ OmniMoeStatus mlir::omnimoe::getStageText(StringRef source,
                                           const CompileOptions &options,
                                           StringRef stage, std::string &text,
                                           std::string &message) {
-  std::vector<std::string> names = getStageNames();
+  std::vector<std::string> names =
+      getStageNames(isKnownTarget(options.target) ? options.target : "cpu");
   if (!llvm::is_contained(names, stage)) {
     message = "stage: expected one of " + llvm::join(names, ", ") + "; got \"" +
               stage.str() + "\"";
     return OMNIMOE_INVALID_ARGUMENT;
   }
   StageFilter wants = [&](StringRef name) { return name == stage; };
-  StageObserver observe = [&](StringRef, StringRef shown) {
+  StageObserver observe = [&](StringRef, StringRef, StringRef shown) {
     text = shown.str();
   };
   ProgramFile program;

@@ -3,6 +3,7 @@
 #include "omnimoe/Target/LoadedProgram.h"
 
 #include "omnimoe/Target/Compiler.h"
+#include "omnimoe/Target/NVIDIA.h"
 #include "omnimoe/Target/ProgramCache.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -81,8 +82,7 @@ namespace {
 /// Writes the text of stages to files such as `<folder>/02-tile.mlir`.
 class Dump {
 public:
-  explicit Dump(const LoadRequest &request)
-      : stages(getStageNames()), folder(request.dumpDirectory) {
+  explicit Dump(const LoadRequest &request) : folder(request.dumpDirectory) {
     llvm::SmallVector<StringRef> parts;
     StringRef(request.dumpStages).split(parts, ',');
     for (StringRef part : parts)
@@ -93,9 +93,14 @@ public:
   bool isOn() const { return !folder.empty(); }
 
   /// Fails if a stage is asked for that there is not, or without a folder.
-  OmniMoeStatus open(std::string &message) const {
+  OmniMoeStatus open(StringRef target, std::string &message) const {
+    std::vector<std::string> stages =
+        getStageNames(isKnownTarget(target) ? target : "cpu");
     for (const std::string &name : wanted) {
-      if (name == "all" || llvm::is_contained(stages, name))
+      // The target of an "auto" is known when the module has been read.
+      if (name == "all" || llvm::is_contained(stages, name) ||
+          (target == "auto" &&
+           llvm::is_contained(getStageNames(getNVIDIAChips().front()), name)))
         continue;
       message = "dump: expected stages of " + llvm::join(stages, ", ") +
                 ", or \"all\"; got \"" + name + "\"";
@@ -114,7 +119,8 @@ public:
            llvm::is_contained(wanted, stage);
   }
 
-  void write(StringRef stage, StringRef text) {
+  void write(StringRef target, StringRef stage, StringRef text) {
+    std::vector<std::string> stages = getStageNames(target);
     auto number = llvm::find(stages, stage) - stages.begin();
     llvm::SmallString<256> path(folder);
     llvm::sys::path::append(path, llvm::formatv("{0:02}-{1}{2}", number, stage,
@@ -128,7 +134,6 @@ public:
   const std::string &getFailure() const { return failure; }
 
 private:
-  std::vector<std::string> stages;
   llvm::SmallString<256> folder;
   std::vector<std::string> wanted;
   std::string failure;
@@ -150,7 +155,7 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
   Dump dump(request);
 
   if (dump.isOn()) {
-    if (OmniMoeStatus status = dump.open(message))
+    if (OmniMoeStatus status = dump.open(request.options.target, message))
       return status;
   } else {
     if ((result.program = getLoadedPrograms().find(key))) {
@@ -175,7 +180,9 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
   if (OmniMoeStatus status = compileProgram(
           request.source, request.options,
           [&](StringRef stage) { return dump.isOn() && dump.wants(stage); },
-          [&](StringRef stage, StringRef text) { dump.write(stage, text); },
+          [&](StringRef target, StringRef stage, StringRef text) {
+            dump.write(target, stage, text);
+          },
           file, message))
     return status;
   if (!dump.getFailure().empty()) {

@@ -15,8 +15,8 @@ namespace endian = llvm::support::endian;
 namespace json = llvm::json;
 
 static constexpr StringRef kMagic = "OMNIMOE\n";
-static constexpr uint32_t kVersion = 1;
-static constexpr uint32_t kNumSections = 4;
+static constexpr uint32_t kVersion = 2;
+static constexpr uint32_t kNumSections = 5;
 static constexpr size_t kHeaderSize = 8 + 4 + 4 + 8 * kNumSections;
 static constexpr size_t kChecksumSize = 32;
 
@@ -63,12 +63,15 @@ static bool fromJSON(const json::Array *array,
 static std::string writeMetadata(const ProgramFile &program) {
   json::Object object{
       {"entry", program.entry},
+      {"target", program.target},
       {"chip", program.chip},
+      {"kernels", json::Array(program.kernelNames)},
       {"inputs", toJSON(program.signature.inputs)},
       {"outputs", toJSON(program.signature.outputs)},
       {"schedules", json::Array(program.schedules)},
       {"options",
-       json::Object{{"schedule", program.options.schedule},
+       json::Object{{"target", program.options.target},
+                    {"schedule", program.options.schedule},
                     {"threads", program.options.threads},
                     {"deterministic", program.options.deterministic}}}};
   std::string text;
@@ -86,20 +89,30 @@ static bool readMetadata(StringRef text, ProgramFile &program) {
   const json::Object *options = object ? object->getObject("options") : nullptr;
   if (!options)
     return false;
-  auto entry = object->getString("entry"), chip = object->getString("chip");
-  const json::Array *schedules = object->getArray("schedules");
-  auto schedule = options->getString("schedule");
+  auto entry = object->getString("entry"), chip = object->getString("chip"),
+       target = object->getString("target"),
+       wanted = options->getString("target"),
+       schedule = options->getString("schedule");
+  const json::Array *schedules = object->getArray("schedules"),
+                    *kernels = object->getArray("kernels");
   auto threads = options->getInteger("threads");
   auto deterministic = options->getBoolean("deterministic");
-  if (!entry || !chip || !schedules || !schedule || !threads ||
-      !deterministic ||
+  if (!entry || !chip || !target || !wanted || !schedules || !kernels ||
+      !schedule || !threads || !deterministic ||
       !fromJSON(object->getArray("inputs"), program.signature.inputs) ||
       !fromJSON(object->getArray("outputs"), program.signature.outputs))
     return false;
+  for (const json::Value &kernel : *kernels) {
+    auto name = kernel.getAsString();
+    if (!name)
+      return false;
+    program.kernelNames.push_back(name->str());
+  }
   program.entry = entry->str();
+  program.target = target->str();
   program.chip = chip->str();
   program.schedules = *schedules;
-  program.options = {schedule->str(), *threads, *deterministic,
+  program.options = {wanted->str(), schedule->str(), *threads, *deterministic,
                      /*symbolPrefix=*/""};
   return true;
 }
@@ -114,8 +127,8 @@ static std::array<uint8_t, kChecksumSize> getChecksum(StringRef bytes) {
 
 std::string mlir::omnimoe::serialize(const ProgramFile &program) {
   std::string metadata = writeMetadata(program);
-  const StringRef sections[kNumSections] = {program.key, metadata,
-                                            program.source, program.object};
+  const StringRef sections[kNumSections] = {
+      program.key, metadata, program.source, program.object, program.kernels};
   std::string bytes;
   llvm::raw_string_ostream os(bytes);
   endian::Writer writer(os, llvm::endianness::little);
@@ -174,6 +187,7 @@ bool mlir::omnimoe::deserialize(StringRef bytes, ProgramFile &program,
   program.key = sections[0].str();
   program.source = sections[2].str();
   program.object = sections[3].str();
+  program.kernels = sections[4].str();
   return true;
 }
 

@@ -37,9 +37,15 @@ def cache_dir() -> Optional[Path]:
     return Path(base) / "omnimoe"
 
 
-def stages() -> List[str]:
-    """Names of the stages that IR can be looked at after, in order."""
-    return list(json.loads(_core.stages()))
+def stages(target: str = "cpu") -> List[str]:
+    """Names of the stages that IR for `target` can be looked at after, in order."""
+    return list(json.loads(_core.stages(target)))
+
+
+def _all_stages() -> List[str]:
+    """Names of the stages of any target, each once."""
+    names = [entry["name"] for entry in json.loads(_core.targets())]
+    return list(dict.fromkeys(stage for name in names for stage in stages(name)))
 
 
 def parse_dump(value: str, origin: str) -> Tuple[str, str]:
@@ -52,7 +58,7 @@ def parse_dump(value: str, origin: str) -> Tuple[str, str]:
             f"{origin}: expected '<stage,...|all>:<dir>' with a folder, got {value!r}"
         )
     names = [name.strip() for name in wanted.split(",") if name.strip()]
-    known = stages()
+    known = _all_stages()
     for name in names:
         if name != "all" and name not in known:
             raise ArgumentError(

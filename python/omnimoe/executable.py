@@ -128,14 +128,16 @@ class Executable(_core.Executable):
     def ir(self, stage: str = "input") -> str:
         """The program as it stood after `stage`.
 
-        Stages, in order: input, schedule, tile, reorder, bufferize, vector,
-        llvm-dialect, llvm (LLVM IR), asm (assembly). Compiles again from the
+        Stages on a CPU, in order: input, schedule, tile, reorder, bufferize,
+        vector, llvm-dialect, llvm (LLVM IR), asm (assembly). On a GPU: input,
+        schedule, reorder, tile, bufferize, kernel, nvvm, binary, llvm-dialect,
+        ptx, and llvm and asm of what runs on the host. Compiles again from the
         kept source.
 
         Raises:
           ArgumentError: there is no such stage.
         """
-        known = _settings.stages()
+        known = _settings.stages(self.target)
         if stage not in known:
             raise ArgumentError(
                 f"stage: expected one of {', '.join(known)}; got {stage!r}{closest(stage, known)}"

@@ -102,7 +102,14 @@ PYBIND11_MODULE(_core, module) {
   module.def("run_pipeline", &runPipeline);
   module.def("version", [] { return std::string(omnimoe_version()); });
   module.def("targets", [] { return text(omnimoe_targets); });
-  module.def("stages", [] { return text(omnimoe_stages); });
+  module.def(
+      "stages",
+      [](const std::string &target) {
+        OmniMoeString json{nullptr, 0};
+        check(omnimoe_stages(target.c_str(), &json));
+        return takeString(json);
+      },
+      py::arg("target") = "cpu");
   module.def("set_num_threads",
              [](int threads) { check(omnimoe_set_num_threads(threads)); });
   module.def("get_num_threads", [] { return omnimoe_get_num_threads(); });

@@ -104,11 +104,11 @@ static void testBasics(void) {
   omnimoe_string_destroy(text);
   FAILS(omnimoe_targets(NULL), OMNIMOE_INVALID_ARGUMENT, "json");
 
-  OK(omnimoe_stages(&text));
+  OK(omnimoe_stages(NULL, &text));
   CHECK(strstr(text.data, "[\"input\",\"schedule\"") == text.data);
   CHECK(strstr(text.data, "\"llvm\",\"asm\"]") != NULL);
   omnimoe_string_destroy(text);
-  FAILS(omnimoe_stages(NULL), OMNIMOE_INVALID_ARGUMENT, "json");
+  FAILS(omnimoe_stages(NULL, NULL), OMNIMOE_INVALID_ARGUMENT, "json");
 
   omnimoe_string_destroy((OmniMoeString){NULL, 0});
   omnimoe_executable_destroy(NULL);

@@ -30,8 +30,8 @@ static constexpr StringRef kHelp =
 Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
 
   -o OUT             object file, shared library (needs cc), assembly, LLVM IR or
-                     program file, by its ending; with a GPU as target PTX or a
-                     cubin (needs ptxas)
+                     program file, by its ending; with a GPU as target PTX, a
+                     cubin (needs ptxas) or a program file
   --target=NAME      what to compile for: cpu (this machine, the default) or sm_90a
   --schedule=NAME    auto, token_centric, expert_centric, dense or hybrid
   --threads=N        threads to plan for; 0: all of the target's
@@ -42,7 +42,7 @@ Compiles the omnimoe program in FILE ("-": standard input) ahead of time.
 )";
 
 static constexpr StringRef kCPUEndings[] = {".o", ".so", ".s", ".ll", ".omni"};
-static constexpr StringRef kGPUEndings[] = {".ptx", ".cubin"};
+static constexpr StringRef kGPUEndings[] = {".ptx", ".cubin", ".omni"};
 
 // LLVM's own command-line library is not used: linked against the shared LLVM
 // its options are those of all of LLVM, and names as plain as these collide.
@@ -179,7 +179,8 @@ int main(int argc, char **argv) {
     return fail(arguments.input + ": " + buffer.getError().message());
   StringRef source = (*buffer)->getBuffer();
 
-  if (arguments.target != "cpu") {
+  arguments.options.target = arguments.target;
+  if (arguments.target != "cpu" && extension != ".omni") {
     std::string kernels, message;
     if (compileKernels(source, arguments.target, arguments.options.schedule,
                        extension == ".ptx" ? "isa" : "bin", kernels, message))
@@ -203,7 +204,7 @@ int main(int argc, char **argv) {
                                          : "";
   if (compileProgram(
           source, options, [&](StringRef name) { return name == stage; },
-          [&](StringRef, StringRef shown) { text = shown.str(); }, program,
+          [&](StringRef, StringRef, StringRef shown) { text = shown.str(); }, program,
           message))
     return fail(message);
 

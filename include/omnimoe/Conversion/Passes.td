@@ -158,4 +158,42 @@ def ConvertMathToPolynomialPass : Pass<"convert-math-to-polynomial"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "ModuleOp"> {
+  let summary = "Turn kernel launches into calls of the runtime";
+  let description = [{
+    The entry function gets the queue to launch on, an opaque pointer, as its
+    last argument. Each `gpu.launch_func` becomes a call of
+
+    ```c
+    void omnimoe_gpu_launch(void *queue, int32_t kernel, int64_t grid_x, int64_t grid_y,
+                            int64_t grid_z, int64_t block_x, int64_t block_y, int64_t block_z,
+                            int64_t shared_bytes, void **parameters);
+    ```
+
+    `kernel` counts in the list of names that the module gets as
+    `omnimoe.kernels`. A memref is passed as the words of its descriptor, which
+    is what convert-gpu-to-nvvm makes of it on the other side; integers, floats
+    and pointers are passed as they are. The buffers for the parameters stand on
+    the stack once per function. Launches must not be asynchronous.
+
+    Before:
+    ```mlir
+    func.func @experts(%x: memref<?x64xf32>) attributes {llvm.emit_c_interface} {
+      gpu.launch_func @kernels::@experts_0 blocks in (%t, %c1, %c1)
+          threads in (%c128, %c1, %c1) args(%x : memref<?x64xf32>)
+    ```
+    After:
+    ```mlir
+    module attributes {omnimoe.kernels = ["experts_0"]} {
+      func.func @experts(%x: memref<?x64xf32>, %queue: !llvm.ptr) {
+        %words = llvm.alloca ... x i64
+        %parameters = llvm.alloca ... x !llvm.ptr
+        ... llvm.store %pointer, %word0 ...
+        llvm.call @omnimoe_gpu_launch(%queue, %kernel, %t, ..., %parameters)
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::memref::MemRefDialect"];
+}
+
 #endif // OMNIMOE_CONVERSION_PASSES

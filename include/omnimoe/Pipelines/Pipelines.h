@@ -68,13 +68,14 @@ struct Stage {
 SmallVector<Stage> getCPUStages(const CPUPipelineOptions &options);
 
 /// The stages of `omnimoe-to-nvvm`, in order: schedule, reorder, tile,
-/// bufferize, kernel, nvvm.
+/// bufferize, kernel, nvvm, binary; then `omnimoe-host-to-llvm`: llvm-dialect.
 SmallVector<Stage> getGPUStages(const GPUPipelineOptions &options);
 
 void buildOmniMoEToLLVMPipeline(OpPassManager &pm,
                                 const CPUPipelineOptions &options);
 void buildOmniMoEToNVVMPipeline(OpPassManager &pm,
                                 const GPUPipelineOptions &options);
+void buildOmniMoEHostToLLVMPipeline(OpPassManager &pm);
 
 /// Registers every dialect the pipelines need, with its interfaces and its
 /// translation to LLVM IR.

@@ -9,20 +9,25 @@
 
 namespace mlir::omnimoe {
 
-/// Is told the text of the program after a stage.
-using StageObserver =
-    std::function<void(llvm::StringRef stage, llvm::StringRef text)>;
+/// Is told the text of the program after a stage, and the target it is for.
+using StageObserver = std::function<void(
+    llvm::StringRef target, llvm::StringRef stage, llvm::StringRef text)>;
 /// Says whether the text after a stage is wanted.
 using StageFilter = std::function<bool(llvm::StringRef stage)>;
 
-/// The stages of a compilation, in order: "input", those of the CPU pipeline,
-/// "llvm" (optimized LLVM IR) and "asm".
-std::vector<std::string> getStageNames();
+/// Whether programs can be compiled for `target`: "cpu" or the name of a GPU.
+bool isKnownTarget(llvm::StringRef target);
 
-/// The ending of a file that holds the text of a stage: ".mlir", ".ll", ".s".
+/// The stages of a compilation, in order: "input", those of the target's
+/// pipelines, "ptx" for a GPU, and "llvm" (optimized LLVM IR) and "asm" of what
+/// runs on the host.
+std::vector<std::string> getStageNames(llvm::StringRef target);
+
+/// The ending of a file that holds the text of a stage: ".mlir", ".ll", ...
 llvm::StringRef getStageExtension(llvm::StringRef stage);
 
-/// Compiles the one public function of the module in `source` for the host.
+/// Compiles the one public function of the module in `source` for the target
+/// of the options.
 /// On failure `message` holds the diagnostics and the path of a reproducer.
 OmniMoeStatus compileProgram(llvm::StringRef source,
                              const CompileOptions &options,

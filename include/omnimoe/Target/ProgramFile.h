@@ -22,6 +22,9 @@ namespace mlir::omnimoe {
 
 /// What a compilation depends on beside its source and the host.
 struct CompileOptions {
+  /// "cpu", the name of a GPU such as "sm_90a", or "auto": what the module's
+  /// `omnimoe.target` says, else "cpu".
+  std::string target = "auto";
   std::string schedule = "auto";
   int64_t threads = 0;
   bool deterministic = false;
@@ -38,6 +41,8 @@ struct ProgramFile {
   /// SHA-256 over all that the object depends on, in hexadecimal.
   std::string key;
   std::string entry;
+  /// "cpu", or the GPU that the kernels are for.
+  std::string target = "cpu";
   std::string chip;
   runtime::Signature signature;
   /// The schedules the compiler chose, as it described them on the module.
@@ -45,6 +50,12 @@ struct ProgramFile {
   CompileOptions options;
   std::string source;
   std::string object;
+  /// PTX or cubin of the kernels of a GPU program.
+  std::string kernels;
+  /// The kernels in the order that the object counts them in.
+  std::vector<std::string> kernelNames;
+
+  bool isForGPU() const { return target != "cpu"; }
 };
 
 /// The key of a program compiled by this library on this machine.

@@ -6,11 +6,19 @@
 // RUN: ptxas -v -arch=sm_90a %t.ptx -o %t.by-hand.cubin 2>&1 | FileCheck %s --check-prefix=PTXAS
 // RUN: omni-compile %s --target=sm_90a -o %t.cubin
 // RUN: test -s %t.cubin
+// RUN: omni-compile %s --target=sm_90a -o %t.omni
+// RUN: FileCheck %s --check-prefix=OMNI --input-file=%t.omni
 // RUN: not omni-compile %s --target=sm_90a -o %t.o 2>&1 | FileCheck %s --check-prefix=ENDING
 // RUN: not omni-compile %s --target=sm_1 -o %t.ptx 2>&1 | FileCheck %s --check-prefix=CHIP
 // RUN: not omni-compile %s --target=sm_90a --schedule=dense -o %t.ptx 2>&1 | FileCheck %s --check-prefix=SCHEDULE
 
 // Expert vectors travel in 16-byte accesses.
+// A program file holds the host's code, which counts the kernels, and the PTX.
+// OMNI: "kernels":["experts_0"]
+// OMNI-SAME: "target":"sm_90a"
+// OMNI: {{omnimoe_gpu_launc[h]}}
+// OMNI: {{[.]entry experts_[0]}}
+
 // PTX: .target sm_90a
 // PTX: .visible .entry experts_0(
 // PTX: .shared .align 16
@@ -22,7 +30,7 @@
 // PTXAS: Compiling entry function 'experts_0' for 'sm_90a'
 // PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 
-// ENDING: -o: expected a file ending in .ptx, .cubin for target sm_90a, got
+// ENDING: -o: expected a file ending in .ptx, .cubin, .omni for target sm_90a, got
 // CHIP: --target: expected cpu or sm_90a, got sm_1
 // SCHEDULE: schedule 'dense' is not available on target 'sm_90a'
 

@@ -2,9 +2,12 @@
 
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "llvm/ADT/StringSwitch.h"
 
@@ -60,8 +63,22 @@ static LogicalResult checkVector(Operation *op) {
   return success();
 }
 
+/// What kernels work on is device memory, which the host cannot reach.
+static LogicalResult checkKernel(Operation *op) {
+  if (failed(checkVector(op)))
+    return failure();
+  bool touchesMemory =
+      isa<memref::LoadOp, memref::StoreOp, memref::CopyOp>(op) ||
+      (isa_and_present<vector::VectorDialect>(op->getDialect()) &&
+       isa<MemoryEffectOpInterface>(op) && !isMemoryEffectFree(op));
+  if (touchesMemory && !op->getParentOfType<gpu::LaunchOp>() &&
+      !op->getParentOfType<gpu::GPUModuleOp>())
+    return op->emitOpError("was not put into a kernel");
+  return success();
+}
+
 static LogicalResult checkLLVM(Operation *op) {
-  if (isa<ModuleOp>(op) ||
+  if (isa<ModuleOp, gpu::BinaryOp>(op) ||
       isa_and_present<LLVM::LLVMDialect>(op->getDialect()) ||
       op->getName().getDialectNamespace() == "omp")
     return success();
@@ -78,7 +95,8 @@ struct VerifyStagePass : omnimoe::impl::VerifyStagePassBase<VerifyStagePass> {
                      .Case("schedule", checkSchedule)
                      .Case("tile", checkTile)
                      .Case("bufferize", checkBufferize)
-                     .Cases({"vector", "kernel"}, checkVector)
+                     .Case("vector", checkVector)
+                     .Case("kernel", checkKernel)
                      .Case("llvm", checkLLVM)
                      .Default(nullptr);
     if (!check) {

@@ -4,6 +4,7 @@
 // RUN: omni-opt %t/tile.mlir --omnimoe-verify-stage="stage=tile" -verify-diagnostics
 // RUN: omni-opt %t/bufferize.mlir --omnimoe-verify-stage="stage=bufferize" -verify-diagnostics
 // RUN: omni-opt %t/vector.mlir --omnimoe-verify-stage="stage=vector" -verify-diagnostics
+// RUN: omni-opt %t/kernel.mlir --omnimoe-verify-stage="stage=kernel" -verify-diagnostics
 // RUN: omni-opt %t/llvm.mlir --omnimoe-verify-stage="stage=llvm" -verify-diagnostics
 // RUN: omni-opt %t/unknown.mlir --omnimoe-verify-stage="stage=reorder" -verify-diagnostics
 // RUN: not omni-opt %t/unknown.mlir --omnimoe-verify-stage 2>&1 | FileCheck %s --check-prefix=NONE
@@ -113,6 +114,32 @@ func.func @unlowered(%x: memref<64xf32>, %a: memref<?x4xf32>, %v: memref<64x8xf3
   linalg.fill ins(%zero : f32) outs(%x : memref<64xf32>)
   // expected-error @below {{'omnimoe.combine' op was not lowered: nothing handles these operand types}}
   omnimoe.combine to_tokens ins(%a, %v, %e : memref<?x4xf32>, memref<64x8xf32>, memref<?x4xi32>) outs(%y : memref<?x8xf32>)
+  return
+}
+
+//--- kernel.mlir
+
+// Sizes and views are the host's; memory is the kernels'.
+func.func @lowered(%x: memref<?xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %n = memref.dim %x, %c0 : memref<?xf32>
+  %y = memref.subview %x[1] [1] [1] : memref<?xf32> to memref<1xf32, strided<[1], offset: 1>>
+  gpu.launch blocks(%bx, %by, %bz) in (%gx = %n, %gy = %c1, %gz = %c1)
+             threads(%tx, %ty, %tz) in (%sx = %c1, %sy = %c1, %sz = %c1) {
+    %0 = memref.load %x[%bx] : memref<?xf32>
+    memref.store %0, %y[%c0] : memref<1xf32, strided<[1], offset: 1>>
+    gpu.terminator
+  }
+  return
+}
+
+func.func @unlowered(%x: memref<64xf32>, %y: memref<64xf32>) {
+  %c0 = arith.constant 0 : index
+  // expected-error @below {{'memref.copy' op was not put into a kernel}}
+  memref.copy %x, %y : memref<64xf32> to memref<64xf32>
+  // expected-error @below {{'vector.load' op was not put into a kernel}}
+  %0 = vector.load %x[%c0] : memref<64xf32>, vector<16xf32>
   return
 }
 

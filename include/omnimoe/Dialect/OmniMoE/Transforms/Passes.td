@@ -282,9 +282,9 @@ def VerifyStagePass : Pass<"omnimoe-verify-stage", "ModuleOp"> {
     | `schedule` | a grouped_matmul, or combine to tokens, without schedule or dispatch |
     | `tile` | a linalg or omnimoe operation outside of a parallel tile that has tokens to cut |
     | `bufferize` | a tensor anywhere |
-    | `kernel` | a linalg or omnimoe operation outside or inside of a GPU kernel |
+    | `kernel` | a linalg or omnimoe operation anywhere; an access of memory outside of a GPU kernel |
     | `vector` | a linalg or omnimoe operation |
-    | `llvm` | an operation outside of the LLVM dialect |
+    | `llvm` | an operation outside of the LLVM dialect, compiled kernels apart |
   }];
   let options = [Option<"stage", "stage", "std::string", "\"\"", "The stage that just ran">];
 }

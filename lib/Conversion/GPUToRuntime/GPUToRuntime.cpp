@@ -1,0 +1,209 @@
+//===- GPUToRuntime.cpp - The pass convert-gpu-launch-to-runtime ----------===//
+//
+// 1. Give the entry function the queue as its last argument.
+// 2. Number the kernels in the order of their first launch.
+// 3. Write the parameters of each launch into one buffer of words on the stack
+//    (the driver copies them) and call the runtime.
+//
+//===----------------------------------------------------------------------===//
+
+#include "omnimoe/Conversion/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "llvm/ADT/SetVector.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_CONVERTGPULAUNCHTORUNTIMEPASS
+#include "omnimoe/Conversion/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+static constexpr StringLiteral kLaunchFunction = "omnimoe_gpu_launch";
+static constexpr StringLiteral kKernelsAttr = "omnimoe.kernels";
+
+/// Words that a kernel parameter takes: a memref is passed as two pointers, the
+/// offset, the sizes and the strides.
+static int64_t getNumWords(Type type) {
+  auto memref = dyn_cast<MemRefType>(type);
+  return memref ? 3 + 2 * memref.getRank() : 1;
+}
+
+static int64_t getNumWords(gpu::LaunchFuncOp launch) {
+  int64_t words = 0;
+  for (Value operand : launch.getKernelOperands())
+    words += getNumWords(operand.getType());
+  return words;
+}
+
+namespace {
+/// The launches of one function.
+class LaunchConverter {
+public:
+  LaunchConverter(func::FuncOp function, LLVM::LLVMFuncOp runtime,
+                  llvm::SetVector<SymbolRefAttr> &kernels)
+      : b(function.getLoc(), function.getContext()), function(function),
+        runtime(runtime), kernels(kernels),
+        pointer(LLVM::LLVMPointerType::get(function.getContext())),
+        word(b.getI64Type()) {}
+
+  LogicalResult run() {
+    SmallVector<gpu::LaunchFuncOp> launches;
+    function.walk([&](gpu::LaunchFuncOp op) { launches.push_back(op); });
+    if (failed(function.insertArgument(function.getNumArguments(), pointer, {},
+                                       function.getLoc())))
+      return failure();
+    int64_t most = 0;
+    for (gpu::LaunchFuncOp launch : launches)
+      most = std::max(most, getNumWords(launch));
+    makeBuffers(most);
+    for (gpu::LaunchFuncOp launch : launches)
+      if (failed(convert(launch)))
+        return failure();
+    return success();
+  }
+
+private:
+  Value constant(int64_t value) {
+    return LLVM::ConstantOp::create(b, word, b.getI64IntegerAttr(value));
+  }
+
+  /// The words, and the pointers to them that the driver takes.
+  void makeBuffers(int64_t numWords) {
+    b.setInsertionPointToStart(&function.getBody().front());
+    Value count = constant(std::max<int64_t>(numWords, 1));
+    words = LLVM::AllocaOp::create(b, pointer, word, count);
+    parameters = LLVM::AllocaOp::create(b, pointer, pointer, count);
+    for (int64_t i = 0; i < numWords; ++i)
+      LLVM::StoreOp::create(b, getWord(i), getElement(parameters, pointer, i));
+  }
+
+  Value getElement(Value base, Type type, int64_t index) {
+    return LLVM::GEPOp::create(b, pointer, type, base,
+                               ArrayRef<LLVM::GEPArg>{int32_t(index)});
+  }
+  Value getWord(int64_t index) { return getElement(words, word, index); }
+
+  Value toWord(Value value) {
+    if (value.getType().isIndex())
+      return arith::IndexCastOp::create(b, word, value);
+    return value;
+  }
+
+  /// What a kernel parameter is passed as; empty if it cannot be.
+  SmallVector<Value> getWords(Value operand) {
+    Type type = operand.getType();
+    if (!isa<MemRefType>(type)) {
+      bool fits = type.isIndex() || isa<LLVM::LLVMPointerType>(type) ||
+                  (type.isIntOrFloat() && type.getIntOrFloatBitWidth() <= 64);
+      return fits ? SmallVector<Value>{toWord(operand)} : SmallVector<Value>();
+    }
+    Value base = toWord(memref::ExtractAlignedPointerAsIndexOp::create(
+        b, b.getIndexType(), operand));
+    auto metadata = memref::ExtractStridedMetadataOp::create(b, operand);
+    SmallVector<Value> result{base, base, toWord(metadata.getOffset())};
+    for (Value size : metadata.getSizes())
+      result.push_back(toWord(size));
+    for (Value stride : metadata.getStrides())
+      result.push_back(toWord(stride));
+    return result;
+  }
+
+  LogicalResult convert(gpu::LaunchFuncOp launch) {
+    if (launch.getAsyncToken() || !launch.getAsyncDependencies().empty())
+      return launch.emitOpError("must not be asynchronous: kernels run in the "
+                                "order of the caller's stream");
+    if (launch.hasClusterSize())
+      return launch.emitOpError("must not name a cluster size: the kernel's "
+                                "own attribute says it");
+    b.setInsertionPoint(launch);
+    b.setLoc(launch.getLoc());
+    int64_t next = 0;
+    for (Value operand : launch.getKernelOperands()) {
+      SmallVector<Value> values = getWords(operand);
+      if (values.empty())
+        return launch.emitOpError("has a parameter of type ")
+               << operand.getType() << ", which cannot be passed to a kernel";
+      for (Value value : values)
+        LLVM::StoreOp::create(b, value, getWord(next++));
+    }
+    kernels.insert(launch.getKernel());
+    auto index = llvm::find(kernels, launch.getKernel()) - kernels.begin();
+    SmallVector<Value> arguments{
+        function.getArguments().back(),
+        LLVM::ConstantOp::create(b, b.getI32Type(),
+                                 b.getI32IntegerAttr(index))};
+    gpu::KernelDim3 grid = launch.getGridSizeOperandValues();
+    gpu::KernelDim3 block = launch.getBlockSizeOperandValues();
+    for (Value size : {grid.x, grid.y, grid.z, block.x, block.y, block.z})
+      arguments.push_back(toWord(size));
+    Value shared = launch.getDynamicSharedMemorySize();
+    arguments.push_back(shared ? arith::ExtUIOp::create(b, word, shared)
+                               : constant(0));
+    arguments.push_back(parameters);
+    LLVM::CallOp::create(b, runtime, arguments);
+    launch.erase();
+    return success();
+  }
+
+  ImplicitLocOpBuilder b;
+  func::FuncOp function;
+  LLVM::LLVMFuncOp runtime;
+  llvm::SetVector<SymbolRefAttr> &kernels;
+  Type pointer, word;
+  Value words, parameters;
+};
+
+struct ConvertGPULaunchToRuntimePass
+    : omnimoe::impl::ConvertGPULaunchToRuntimePassBase<
+          ConvertGPULaunchToRuntimePass> {
+  LLVM::LLVMFuncOp declareRuntime() {
+    ModuleOp module = getOperation();
+    if (auto existing = module.lookupSymbol<LLVM::LLVMFuncOp>(kLaunchFunction))
+      return existing;
+    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+    Type pointer = LLVM::LLVMPointerType::get(&getContext());
+    SmallVector<Type> types{pointer, b.getI32Type()};
+    types.append(7, b.getI64Type());
+    types.push_back(pointer);
+    return LLVM::LLVMFuncOp::create(
+        b, module.getLoc(), kLaunchFunction,
+        LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(&getContext()),
+                                    types));
+  }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (module->hasAttr(kKernelsAttr))
+      return;
+    LLVM::LLVMFuncOp runtime = declareRuntime();
+    llvm::SetVector<SymbolRefAttr> kernels;
+    for (auto function : llvm::to_vector(module.getOps<func::FuncOp>())) {
+      bool launches =
+          function
+              .walk([](gpu::LaunchFuncOp) { return WalkResult::interrupt(); })
+              .wasInterrupted();
+      // The entry has a queue in any case: the runtime passes one.
+      if (!launches && !function->hasAttr("llvm.emit_c_interface"))
+        continue;
+      if (launches && !SymbolTable::symbolKnownUseEmpty(function, module)) {
+        function.emitOpError("launches kernels and is called by the program "
+                             "itself; inline it first");
+        return signalPassFailure();
+      }
+      if (failed(LaunchConverter(function, runtime, kernels).run()))
+        return signalPassFailure();
+    }
+    Builder b(&getContext());
+    SmallVector<Attribute> names;
+    for (SymbolRefAttr kernel : kernels)
+      names.push_back(kernel.getLeafReference());
+    module->setAttr(kKernelsAttr, b.getArrayAttr(names));
+  }
+};
+} // namespace

@@ -1,0 +1,115 @@
+// Launches become calls of the runtime; kernels are counted in the order of
+// their first launch.
+// RUN: omni-opt %s --split-input-file --convert-gpu-launch-to-runtime --verify-diagnostics | FileCheck %s
+
+// CHECK: module attributes {gpu.container_module, omnimoe.kernels = ["second", "first"]}
+// CHECK: llvm.func @omnimoe_gpu_launch(!llvm.ptr, i32, i64, i64, i64, i64, i64, i64, i64, !llvm.ptr)
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @first(%x: memref<?x64xf32>) kernel { gpu.return }
+    gpu.func @second(%x: memref<8xf32, strided<[2], offset: ?>>, %n: index, %f: f32) kernel { gpu.return }
+  }
+
+  // CHECK-LABEL: func.func @entry(
+  // CHECK-SAME:    %[[X:.*]]: memref<?x64xf32>, %[[Y:.*]]: memref<8xf32, strided<[2], offset: ?>>, %[[QUEUE:.*]]: !llvm.ptr)
+  // The buffers are as large as the largest list: 5 words of a memref and two scalars.
+  // CHECK:         %[[SEVEN:.*]] = llvm.mlir.constant(7 : i64)
+  // CHECK:         %[[WORDS:.*]] = llvm.alloca %[[SEVEN]] x i64
+  // CHECK:         %[[PARAMETERS:.*]] = llvm.alloca %[[SEVEN]] x !llvm.ptr
+  func.func @entry(%x: memref<?x64xf32>, %y: memref<8xf32, strided<[2], offset: ?>>) attributes {llvm.emit_c_interface} {
+    %c1 = arith.constant 1 : index
+    %c64 = arith.constant 64 : index
+    %f = arith.constant 2.0 : f32
+    %bytes = arith.constant 4096 : i32
+    // CHECK:       %[[BASE:.*]] = memref.extract_aligned_pointer_as_index %[[Y]]
+    // CHECK:       %[[POINTER:.*]] = arith.index_cast %[[BASE]] : index to i64
+    // CHECK:       %{{.*}}, %[[OFFSET:.*]], %[[SIZE:.*]], %[[STRIDE:.*]] = memref.extract_strided_metadata %[[Y]]
+    // CHECK:       %[[SLOT0:.*]] = llvm.getelementptr %[[WORDS]][0]
+    // CHECK:       llvm.store %[[POINTER]], %[[SLOT0]]
+    // CHECK:       %[[SLOT1:.*]] = llvm.getelementptr %[[WORDS]][1]
+    // CHECK:       llvm.store %[[POINTER]], %[[SLOT1]]
+    // CHECK:       %[[SLOT6:.*]] = llvm.getelementptr %[[WORDS]][6]
+    // CHECK:       llvm.store %{{.*}}, %[[SLOT6]] : f32
+    // CHECK:       %[[ZERO:.*]] = llvm.mlir.constant(0 : i32)
+    // CHECK:       %[[SHARED:.*]] = arith.extui %{{.*}} : i32 to i64
+    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ZERO]], %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[SHARED]], %[[PARAMETERS]])
+    gpu.launch_func @kernels::@second blocks in (%c64, %c1, %c1) threads in (%c64, %c1, %c1)
+      dynamic_shared_memory_size %bytes
+      args(%y : memref<8xf32, strided<[2], offset: ?>>, %c64 : index, %f : f32)
+    // CHECK:       %[[ONE:.*]] = llvm.mlir.constant(1 : i32)
+    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ONE]],
+    gpu.launch_func @kernels::@first blocks in (%c1, %c1, %c1) threads in (%c64, %c1, %c1)
+      args(%x : memref<?x64xf32>)
+    // CHECK:       %[[AGAIN:.*]] = llvm.mlir.constant(0 : i32)
+    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[AGAIN]],
+    gpu.launch_func @kernels::@second blocks in (%c64, %c1, %c1) threads in (%c64, %c1, %c1)
+      args(%y : memref<8xf32, strided<[2], offset: ?>>, %c64 : index, %f : f32)
+    // CHECK-NOT:   gpu.launch_func
+    return
+  }
+
+  // A function that is not entered and launches nothing is left alone.
+  // CHECK: func.func private @size(%{{[^,]*}}: index) -> index
+  func.func private @size(%t: index) -> index { return %t : index }
+}
+
+// -----
+
+// The entry has a queue even if it launches nothing.
+// CHECK: module attributes {omnimoe.kernels = []}
+// CHECK: func.func @nothing(%{{.*}}: !llvm.ptr)
+module {
+  func.func @nothing() attributes {llvm.emit_c_interface} { return }
+}
+
+// -----
+
+// What has been converted is left alone.
+// CHECK: module attributes {omnimoe.kernels = ["k"]}
+// CHECK: func.func @done()
+module attributes {omnimoe.kernels = ["k"]} {
+  func.func @done() attributes {llvm.emit_c_interface} { return }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @k(%x: vector<4xf32>) kernel { gpu.return }
+  }
+  func.func @bad(%x: vector<4xf32>) {
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{has a parameter of type 'vector<4xf32>', which cannot be passed to a kernel}}
+    gpu.launch_func @kernels::@k blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%x : vector<4xf32>)
+    return
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @k() kernel { gpu.return }
+  }
+  func.func @async() {
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{must not be asynchronous}}
+    %t = gpu.launch_func async @kernels::@k blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1)
+    return
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @k() kernel { gpu.return }
+  }
+  func.func @outer() { call @inner() : () -> () return }
+  // expected-error @+1 {{launches kernels and is called by the program itself}}
+  func.func private @inner() {
+    %c1 = arith.constant 1 : index
+    gpu.launch_func @kernels::@k blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1)
+    return
+  }
+}
