@@ -174,7 +174,12 @@ def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "Modul
     `omnimoe.kernels`. A memref is passed as the words of its descriptor, which
     is what convert-gpu-to-nvvm makes of it on the other side; integers, floats
     and pointers are passed as they are. The buffers for the parameters stand on
-    the stack once per function. Launches must not be asynchronous.
+    the stack once per function. Launches must not be asynchronous. A
+    `memref.copy` of contiguous memrefs becomes a call of
+
+    ```c
+    void omnimoe_gpu_copy(void *queue, void *target, const void *source, int64_t bytes);
+    ```
 
     Before:
     ```mlir

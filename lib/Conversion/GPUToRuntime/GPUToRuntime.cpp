@@ -4,6 +4,7 @@
 // 2. Number the kernels in the order of their first launch.
 // 3. Write the parameters of each launch into one buffer of words on the stack
 //    (the driver copies them) and call the runtime.
+// 4. Let the runtime copy what the host would copy.
 //
 //===----------------------------------------------------------------------===//
 
@@ -25,6 +26,7 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 static constexpr StringLiteral kLaunchFunction = "omnimoe_gpu_launch";
+static constexpr StringLiteral kCopyFunction = "omnimoe_gpu_copy";
 static constexpr StringLiteral kKernelsAttr = "omnimoe.kernels";
 
 /// Words that a kernel parameter takes: a memref is passed as two pointers, the
@@ -41,20 +43,34 @@ static int64_t getNumWords(gpu::LaunchFuncOp launch) {
   return words;
 }
 
+/// The declaration of a function of the runtime.
+static LLVM::LLVMFuncOp declare(ModuleOp module, StringRef name,
+                                ArrayRef<Type> arguments) {
+  if (auto existing = module.lookupSymbol<LLVM::LLVMFuncOp>(name))
+    return existing;
+  OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+  return LLVM::LLVMFuncOp::create(
+      b, module.getLoc(), name,
+      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                  arguments));
+}
+
 namespace {
-/// The launches of one function.
+/// The launches and copies of one function.
 class LaunchConverter {
 public:
-  LaunchConverter(func::FuncOp function, LLVM::LLVMFuncOp runtime,
+  LaunchConverter(func::FuncOp function,
                   llvm::SetVector<SymbolRefAttr> &kernels)
       : b(function.getLoc(), function.getContext()), function(function),
-        runtime(runtime), kernels(kernels),
+        kernels(kernels),
         pointer(LLVM::LLVMPointerType::get(function.getContext())),
         word(b.getI64Type()) {}
 
   LogicalResult run() {
     SmallVector<gpu::LaunchFuncOp> launches;
+    SmallVector<memref::CopyOp> copies;
     function.walk([&](gpu::LaunchFuncOp op) { launches.push_back(op); });
+    function.walk([&](memref::CopyOp op) { copies.push_back(op); });
     if (failed(function.insertArgument(function.getNumArguments(), pointer, {},
                                        function.getLoc())))
       return failure();
@@ -64,6 +80,9 @@ public:
     makeBuffers(most);
     for (gpu::LaunchFuncOp launch : launches)
       if (failed(convert(launch)))
+        return failure();
+    for (memref::CopyOp copy : copies)
+      if (failed(convert(copy)))
         return failure();
     return success();
   }
@@ -93,6 +112,37 @@ private:
     if (value.getType().isIndex())
       return arith::IndexCastOp::create(b, word, value);
     return value;
+  }
+
+  /// Address of the first element of a contiguous memref.
+  Value getPointer(Value memref) {
+    Value base = toWord(memref::ExtractAlignedPointerAsIndexOp::create(
+        b, b.getIndexType(), memref));
+    return LLVM::IntToPtrOp::create(b, pointer, base);
+  }
+
+  LogicalResult convert(memref::CopyOp copy) {
+    MemRefType type = cast<MemRefType>(copy.getSource().getType());
+    if (!type.getLayout().isIdentity() ||
+        !cast<MemRefType>(copy.getTarget().getType()).getLayout().isIdentity())
+      return copy.emitOpError("must have contiguous operands to become a copy "
+                              "on the device");
+    b.setInsertionPoint(copy);
+    b.setLoc(copy.getLoc());
+    Value bytes = arith::ConstantIndexOp::create(
+        b, llvm::divideCeil(type.getElementTypeBitWidth(), 8));
+    for (int64_t i = 0; i < type.getRank(); ++i)
+      bytes = arith::MulIOp::create(
+          b, bytes, memref::DimOp::create(b, copy.getSource(), i));
+    LLVM::LLVMFuncOp runtime =
+        declare(function->getParentOfType<ModuleOp>(), kCopyFunction,
+                {pointer, pointer, pointer, word});
+    LLVM::CallOp::create(
+        b, runtime,
+        ValueRange{function.getArguments().back(), getPointer(copy.getTarget()),
+                   getPointer(copy.getSource()), toWord(bytes)});
+    copy.erase();
+    return success();
   }
 
   /// What a kernel parameter is passed as; empty if it cannot be.
@@ -146,6 +196,11 @@ private:
     arguments.push_back(shared ? arith::ExtUIOp::create(b, word, shared)
                                : constant(0));
     arguments.push_back(parameters);
+    SmallVector<Type> types{pointer, b.getI32Type()};
+    types.append(7, word);
+    types.push_back(pointer);
+    LLVM::LLVMFuncOp runtime =
+        declare(function->getParentOfType<ModuleOp>(), kLaunchFunction, types);
     LLVM::CallOp::create(b, runtime, arguments);
     launch.erase();
     return success();
@@ -153,7 +208,6 @@ private:
 
   ImplicitLocOpBuilder b;
   func::FuncOp function;
-  LLVM::LLVMFuncOp runtime;
   llvm::SetVector<SymbolRefAttr> &kernels;
   Type pointer, word;
   Value words, parameters;
@@ -162,26 +216,10 @@ private:
 struct ConvertGPULaunchToRuntimePass
     : omnimoe::impl::ConvertGPULaunchToRuntimePassBase<
           ConvertGPULaunchToRuntimePass> {
-  LLVM::LLVMFuncOp declareRuntime() {
-    ModuleOp module = getOperation();
-    if (auto existing = module.lookupSymbol<LLVM::LLVMFuncOp>(kLaunchFunction))
-      return existing;
-    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-    Type pointer = LLVM::LLVMPointerType::get(&getContext());
-    SmallVector<Type> types{pointer, b.getI32Type()};
-    types.append(7, b.getI64Type());
-    types.push_back(pointer);
-    return LLVM::LLVMFuncOp::create(
-        b, module.getLoc(), kLaunchFunction,
-        LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(&getContext()),
-                                    types));
-  }
-
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (module->hasAttr(kKernelsAttr))
       return;
-    LLVM::LLVMFuncOp runtime = declareRuntime();
     llvm::SetVector<SymbolRefAttr> kernels;
     for (auto function : llvm::to_vector(module.getOps<func::FuncOp>())) {
       bool launches =
@@ -196,7 +234,7 @@ struct ConvertGPULaunchToRuntimePass
                              "itself; inline it first");
         return signalPassFailure();
       }
-      if (failed(LaunchConverter(function, runtime, kernels).run()))
+      if (failed(LaunchConverter(function, kernels).run()))
         return signalPassFailure();
     }
     Builder b(&getContext());

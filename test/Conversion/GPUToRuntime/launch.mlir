@@ -55,6 +55,33 @@ module attributes {gpu.container_module} {
 
 // -----
 
+// Contiguous copies are the runtime's.
+// CHECK-LABEL: func.func @copy(
+// CHECK-SAME:    %[[X:.*]]: memref<?x64xbf16>, %[[Y:.*]]: memref<?x64xbf16>, %[[QUEUE:.*]]: !llvm.ptr)
+// CHECK:         %[[TWO:.*]] = arith.constant 2 : index
+// CHECK:         %[[ROWS:.*]] = memref.dim %[[X]]
+// CHECK:         arith.muli %[[TWO]], %[[ROWS]]
+// CHECK:         llvm.call @omnimoe_gpu_copy(%[[QUEUE]], %{{.*}}, %{{.*}}, %{{.*}}) : (!llvm.ptr, !llvm.ptr, !llvm.ptr, i64) -> ()
+// CHECK-NOT:     memref.copy
+module {
+  func.func @copy(%x: memref<?x64xbf16>, %y: memref<?x64xbf16>) attributes {llvm.emit_c_interface} {
+    memref.copy %x, %y : memref<?x64xbf16> to memref<?x64xbf16>
+    return
+  }
+}
+
+// -----
+
+module {
+  func.func @strided(%x: memref<8xf32, strided<[2]>>, %y: memref<8xf32>) attributes {llvm.emit_c_interface} {
+    // expected-error @+1 {{must have contiguous operands to become a copy on the device}}
+    memref.copy %x, %y : memref<8xf32, strided<[2]>> to memref<8xf32>
+    return
+  }
+}
+
+// -----
+
 // The entry has a queue even if it launches nothing.
 // CHECK: module attributes {omnimoe.kernels = []}
 // CHECK: func.func @nothing(%{{.*}}: !llvm.ptr)

@@ -63,12 +63,13 @@ static LogicalResult checkVector(Operation *op) {
   return success();
 }
 
-/// What kernels work on is device memory, which the host cannot reach.
+/// What kernels work on is device memory, which the host cannot reach; copies
+/// outside of kernels are the runtime's.
 static LogicalResult checkKernel(Operation *op) {
   if (failed(checkVector(op)))
     return failure();
   bool touchesMemory =
-      isa<memref::LoadOp, memref::StoreOp, memref::CopyOp>(op) ||
+      isa<memref::LoadOp, memref::StoreOp>(op) ||
       (isa_and_present<vector::VectorDialect>(op->getDialect()) &&
        isa<MemoryEffectOpInterface>(op) && !isMemoryEffectFree(op));
   if (touchesMemory && !op->getParentOfType<gpu::LaunchOp>() &&
