@@ -280,7 +280,8 @@ setup_python() {
 #===------------------------------------------------------------------------===
 
 # setup_build PRESET DIRECTORY [CMAKE_OPTION...]: configures where the preset or
-# the options changed (ninja itself sees changed CMake files), then builds.
+# the options changed (ninja itself sees changed CMake files), then builds
+# NINJA_TARGETS, by default everything.
 setup_build() {
   local preset=$1 directory=$2 wanted
   shift 2
@@ -303,7 +304,7 @@ setup_build() {
   local name
   name=build-$(basename "$directory")
   HEADING="ninja with $(nproc) jobs" NINJA_STATUS='[%f of %t, %es] ' \
-    run_logged "$name" ninja -C "$directory" -j "$(nproc)"
+    run_logged "$name" ninja -C "$directory" -j "$(nproc)" ${NINJA_TARGETS:-}
   if [ "$(tail -n 1 "$OMNIMOE_LOGS/$name.log")" = "ninja: no work to do." ]; then
     end_step "up to date"
   else

@@ -1,5 +1,5 @@
-# Static linkage (OMNIMOE_STATIC): one library or program that needs only libc,
-# libm, libz and libzstd.
+# Static linkage (OMNIMOE_STATIC): one library or program that needs only libc
+# and libm (and libz and libzstd, where the system has no archives of them).
 #
 # Nearly every exported MLIR archive also names the LLVM dylib in its link
 # interface. Linked as they are, a process would hold LLVM twice and abort with
@@ -18,6 +18,18 @@ foreach(target ${MLIR_EXPORTED_TARGETS} LLVMSupport)
     set_target_properties(${target} PROPERTIES INTERFACE_LINK_LIBRARIES "${libraries}")
   endif()
 endforeach()
+
+# LLVM's support library names the shared libraries of zlib and zstd.
+find_library(OMNIMOE_ZLIB_ARCHIVE libz.a)
+find_library(OMNIMOE_ZSTD_ARCHIVE libzstd.a)
+get_target_property(libraries LLVMSupport INTERFACE_LINK_LIBRARIES)
+if(OMNIMOE_ZLIB_ARCHIVE)
+  string(REPLACE "ZLIB::ZLIB" "${OMNIMOE_ZLIB_ARCHIVE}" libraries "${libraries}")
+endif()
+if(OMNIMOE_ZSTD_ARCHIVE)
+  string(REPLACE "zstd::libzstd_shared" "${OMNIMOE_ZSTD_ARCHIVE}" libraries "${libraries}")
+endif()
+set_target_properties(LLVMSupport PROPERTIES INTERFACE_LINK_LIBRARIES "${libraries}")
 
 llvm_map_components_to_libnames(OMNIMOE_LLVM_ARCHIVES
   core support analysis asmparser bitreader bitwriter irreader passes

@@ -11,8 +11,9 @@ Functions, on NumPy arrays, torch CPU tensors, or anything with `__dlpack__`:
 of MLIR text; either gives an `Executable`, which can be asked for its IR and
 saved. See the docstring of each. Environment variables: see `_settings`.
 
-Where the package is built: CMake makes `<build>/python/omnimoe`, with the
-module `_core` and links to these sources; that folder is to be on the path.
+Where the package comes from: a wheel (`utils/package`), or in a checkout
+`<build>/python/omnimoe`, with the module `_core` and links to these sources;
+`<build>/python` is to be on the path.
 """
 
 from __future__ import annotations
