@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/GPU/Transforms/Passes.h"
+#include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
@@ -88,6 +89,10 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
        }},
       {"tile",
        [](OpPassManager &pm) {
+         pm.addNestedPass<func::FuncOp>(createNarrowProductsPass());
+         pm.addPass(createLinalgElementwiseOpFusionPass());
+         addCleanup(pm);
+         pm.addNestedPass<func::FuncOp>(createTileProductsPass());
          pm.addNestedPass<func::FuncOp>(createTilePass());
          addCleanup(pm);
        }},

@@ -78,8 +78,15 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     memory, and each operation of the tile is computed by all threads of the
     block, with barriers between: `grouped_matmul` by a warp per pair, `combine
     to_tokens` by a thread per piece of the output, element-wise operations by a
-    thread per few elements. Expert vectors are read once, 16 bytes a thread:
-    where a row is a multiple of 16 bytes, buffers must start at one too.
+    thread per few elements, reductions along a row by a warp. Expert vectors are
+    read once, 16 bytes a thread: where a row is a multiple of 16 bytes, buffers
+    must start at one too.
+
+    A tile of rows and columns of a dense product is one block too, with the sums
+    in registers: two f16 or two bf16 matrices are multiplied by `mma.sync` out
+    of a ring of stages in shared memory, others in f32. What is made of the
+    sums element by element is made of them in registers. An operation in no
+    tile is a launch of one block.
 
     Before:
     ```mlir
@@ -96,6 +103,8 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect",
+                           "::mlir::linalg::LinalgDialect",
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect"];
 }
@@ -120,11 +129,11 @@ def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
 }
 
 def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
-  let summary = "Use the GPU's own exponential and absolute value in kernels";
+  let summary = "Use the GPU's own exponential, square root and absolute value";
   let description = [{
     Without CUDA's device library `math.exp` has no implementation on a GPU. The
-    hardware's `ex2.approx` is accurate to 2 units in the last place. `math.absf`
-    clears the sign bit. Operations outside of kernels, and on other types than
+    hardware's `ex2.approx` is accurate to 2 units in the last place. `math.sqrt`
+    becomes `sqrt.rn`, which is exact, and `math.absf` clears the sign bit. Operations outside of kernels, and on other types than
     f32, are left alone.
 
     Before:

@@ -18,12 +18,30 @@ namespace mlir::omnimoe {
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+/// Calls an intrinsic from f32 to f32 for `argument`, or for each element of
+/// it.
 static Value callIntrinsic(PatternRewriter &rewriter, Location loc,
                            StringRef name, Value argument) {
-  auto call = LLVM::CallIntrinsicOp::create(rewriter, loc, argument.getType(),
-                                            rewriter.getStringAttr(name),
-                                            ValueRange{argument});
-  return call->getResult(0);
+  auto vector = dyn_cast<VectorType>(argument.getType());
+  if (!vector)
+    return LLVM::CallIntrinsicOp::create(rewriter, loc, argument.getType(),
+                                         rewriter.getStringAttr(name),
+                                         ValueRange{argument})
+        ->getResult(0);
+  SmallVector<Value> elements;
+  for (int64_t i = 0; i < vector.getNumElements(); ++i)
+    elements.push_back(
+        callIntrinsic(rewriter, loc, name,
+                      vector::ExtractOp::create(rewriter, loc, argument,
+                                                ArrayRef<int64_t>{i})));
+  return vector::FromElementsOp::create(rewriter, loc, vector, elements);
+}
+
+/// True for f32 and vectors of it with one fixed length.
+static bool isF32OrVector(Type type) {
+  auto vector = dyn_cast<VectorType>(type);
+  return getElementTypeOrSelf(type).isF32() &&
+         (!vector || (vector.getRank() == 1 && !vector.isScalable()));
 }
 
 static bool isInKernel(Operation *op) {
@@ -38,29 +56,31 @@ struct ExpToEx2 : OpRewritePattern<math::ExpOp> {
   LogicalResult matchAndRewrite(math::ExpOp op,
                                 PatternRewriter &rewriter) const override {
     Type type = op.getType();
-    auto vector = dyn_cast<VectorType>(type);
-    if (!getElementTypeOrSelf(type).isF32() || !isInKernel(op) ||
-        (vector && (vector.getRank() != 1 || vector.isScalable())))
+    if (!isF32OrVector(type) || !isInKernel(op))
       return failure();
     Location loc = op.getLoc();
     TypedAttr log2e = rewriter.getF32FloatAttr(M_LOG2E);
-    if (vector)
+    if (auto vector = dyn_cast<VectorType>(type))
       log2e = DenseElementsAttr::get(vector, Attribute(log2e));
     Value scaled =
         arith::MulFOp::create(rewriter, loc, op.getOperand(),
                               arith::ConstantOp::create(rewriter, loc, log2e));
-    constexpr StringLiteral intrinsic = "llvm.nvvm.ex2.approx.ftz.f";
-    if (!vector) {
-      rewriter.replaceOp(op, callIntrinsic(rewriter, loc, intrinsic, scaled));
-      return success();
-    }
-    SmallVector<Value> elements;
-    for (int64_t i = 0; i < vector.getNumElements(); ++i)
-      elements.push_back(
-          callIntrinsic(rewriter, loc, intrinsic,
-                        vector::ExtractOp::create(rewriter, loc, scaled,
-                                                  ArrayRef<int64_t>{i})));
-    rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, vector, elements);
+    rewriter.replaceOp(
+        op, callIntrinsic(rewriter, loc, "llvm.nvvm.ex2.approx.ftz.f", scaled));
+    return success();
+  }
+};
+
+/// The square root, rounded to nearest.
+struct SqrtToNVVM : OpRewritePattern<math::SqrtOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(math::SqrtOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!isF32OrVector(op.getType()) || !isInKernel(op))
+      return failure();
+    rewriter.replaceOp(op,
+                       callIntrinsic(rewriter, op.getLoc(),
+                                     "llvm.nvvm.sqrt.rn.f", op.getOperand()));
     return success();
   }
 };
@@ -93,7 +113,7 @@ struct ConvertMathToNVVMApproxPass
           ConvertMathToNVVMApproxPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExpToEx2, AbsToAnd>(&getContext());
+    patterns.add<ExpToEx2, SqrtToNVVM, AbsToAnd>(&getContext());
     walkAndApplyPatterns(getOperation(), std::move(patterns));
   }
 };

@@ -1,7 +1,6 @@
 //===- BlockEmitter.cpp - Operations computed by one thread block ---------===//
 
 #include "BlockEmitter.h"
-#include "Utils/VectorPayload.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -25,8 +24,16 @@ LogicalResult BlockEmitter::emit(Operation *op) {
         !getElementTypeOrSelf(combine.getOut().getType()).isF32())
       return failure();
     emitCombineToTokens(combine);
-  } else if (auto elementwise = dyn_cast<linalg::LinalgOp>(op)) {
-    if (failed(emitElementwise(elementwise)))
+  } else if (auto copy = dyn_cast<memref::CopyOp>(op)) {
+    auto generic = linalg::makeMemRefCopyOp(k, k.getLoc(), copy.getSource(),
+                                            copy.getTarget());
+    if (failed(emit(generic)))
+      return failure();
+    copy.erase();
+    return success();
+  } else if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op)) {
+    if (failed(linalgOp.getNumReductionLoops() ? emitReduction(linalgOp)
+                                               : emitElementwise(linalgOp)))
       return failure();
   } else {
     return failure();
@@ -36,12 +43,29 @@ LogicalResult BlockEmitter::emit(Operation *op) {
   return success();
 }
 
+FailureOr<SmallVector<VectorOperand>>
+mlir::omnimoe::classifyOperands(linalg::LinalgOp op, bool &contiguous) {
+  SmallVector<VectorOperand> operands;
+  for (OpOperand &operand : op->getOpOperands()) {
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    if (!map.isProjectedPermutation(/*allowZeroInResults=*/true))
+      return failure();
+    FailureOr<VectorOperand> classified = classifyOperand(op, operand);
+    contiguous &= succeeded(classified);
+    operands.push_back(succeeded(classified)
+                           ? *classified
+                           : VectorOperand{operand.get(), map, Access::Vector});
+  }
+  return operands;
+}
+
 /// Elements of the last loop that a thread takes at a time: what makes its
 /// narrowest access 16 bytes, as long as every thread still has work.
 static int64_t getVectorElements(linalg::LinalgOp op,
                                  ArrayRef<VectorOperand> operands,
                                  int64_t threads) {
-  int64_t length = op.getStaticLoopRanges().back();
+  SmallVector<int64_t> ranges = op.getStaticLoopRanges();
+  int64_t length = ranges.back();
   if (ShapedType::isDynamic(length) || !hasVectorPayload(op))
     return 1;
   int64_t elements = kAccessBytes;
@@ -51,25 +75,41 @@ static int64_t getVectorElements(linalg::LinalgOp op,
           std::min(elements,
                    getAccessElements(
                        length, getElementTypeOrSelf(operand.memref.getType())));
-  while (elements > 1 && length / elements < threads)
+  int64_t rows = 1;
+  for (int64_t range : ArrayRef(ranges).drop_back())
+    if (!ShapedType::isDynamic(range))
+      rows *= range;
+  while (elements > 1 && rows * (length / elements) < threads)
     elements /= 2;
   return elements;
 }
 
-/// Threads stride over the last loop, the other loops are sequential: values
-/// in a tile are a token or few, so the last loop is the long one.
+/// Neighbouring threads take neighbouring elements of the last loop, as many
+/// threads as it has work for; where it is short, groups of threads take
+/// different turns of the loop before it. Other loops are sequential: a tile is
+/// a token or few.
 LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
-  if (op.getNumLoops() == 0 || op.getNumParallelLoops() != op.getNumLoops())
+  if (op.getNumLoops() == 0)
     return failure();
-  SmallVector<VectorOperand> operands;
-  for (OpOperand &operand : op->getOpOperands()) {
-    FailureOr<VectorOperand> classified = classifyOperand(op, operand);
-    if (failed(classified) ||
-        (op.isDpsInit(&operand) && classified->access != Access::Vector))
+  bool contiguous = true;
+  FailureOr<SmallVector<VectorOperand>> classified =
+      classifyOperands(op, contiguous);
+  if (failed(classified))
+    return failure();
+  SmallVector<VectorOperand> operands = *classified;
+  for (OpOperand &init : op.getDpsInitsMutable())
+    if (!op.getMatchingIndexingMap(&init).isPermutation())
       return failure();
-    operands.push_back(*classified);
+  int64_t elements = contiguous ? getVectorElements(op, operands, threads) : 1;
+  int64_t length = op.getStaticLoopRanges().back(), lanes = threads;
+  if (op.getNumLoops() > 1 && !ShapedType::isDynamic(length))
+    while (lanes > 1 && lanes / 2 * elements >= length)
+      lanes /= 2;
+  Value lane = threadId, group;
+  if (lanes < threads) {
+    group = arith::DivUIOp::create(k, threadId, k.index(lanes));
+    lane = arith::RemUIOp::create(k, threadId, k.index(lanes));
   }
-  int64_t elements = getVectorElements(op, operands, threads);
 
   SmallVector<Value> lengths = getLoopLengths(k, op, operands), ivs;
   auto indices = [&](const VectorOperand &operand) {
@@ -115,8 +155,10 @@ LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
   };
   std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
     bool last = depth + 1 == op.getNumLoops();
-    Value from = last ? k.mul(threadId, elements) : k.index(0);
-    k.loop(from, lengths[depth], last ? threads * elements : 1, [&](Value iv) {
+    bool grouped = group && depth + 2 == op.getNumLoops();
+    Value from = last ? k.mul(lane, elements) : grouped ? group : k.index(0);
+    int64_t step = last ? lanes * elements : grouped ? threads / lanes : 1;
+    k.loop(from, lengths[depth], step, [&](Value iv) {
       ivs.push_back(iv);
       last ? emitElements() : emitLoop(depth + 1);
       ivs.pop_back();

@@ -11,6 +11,7 @@
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BLOCKEMITTER_H
 
 #include "Utils/KernelBuilder.h"
+#include "Utils/VectorPayload.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
@@ -30,6 +31,12 @@ int64_t getAccessElements(int64_t length, Type elementType);
 /// access of a row each.
 int64_t getBlockThreads(int64_t hiddenSize, Type elementType);
 
+/// The operands of `op` as they take part in its loops, or failure if an access
+/// is more than a choice of loops. Where a vector of neighbours along the last
+/// loop cannot be loaded at once, `contiguous` becomes false.
+FailureOr<SmallVector<VectorOperand>> classifyOperands(linalg::LinalgOp op,
+                                                       bool &contiguous);
+
 class BlockEmitter {
 public:
   BlockEmitter(KernelBuilder &k, Value threadId, int64_t threads)
@@ -42,6 +49,10 @@ private:
   void emitGroupedMatmul(GroupedMatmulOp op);
   void emitCombineToTokens(CombineOp op);
   LogicalResult emitElementwise(linalg::LinalgOp op);
+  LogicalResult emitReduction(linalg::LinalgOp op);
+  void emitRowReduction(linalg::LinalgOp op, Operation *combiner,
+                        TypedAttr neutral);
+  void emitLoopsPerElement(linalg::LinalgOp op);
   void barrier();
 
   KernelBuilder &k;

@@ -4,19 +4,30 @@
 // 2. Buffers made in the tile become shared memory.
 // 3. The tile's operations are computed by the block, one after the other.
 //
+// What stands in no tile, because it is too small to be cut or has no loop that
+// could be, is a tile of its own.
+//
 //===----------------------------------------------------------------------===//
 
 #include "BlockEmitter.h"
+#include "ProductTile.h"
 #include "omnimoe/Conversion/Passes.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Affine/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/MemRef/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_CONVERTOMNIMOETOGPUPASS
@@ -27,7 +38,7 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 static bool isComputed(Operation *op) {
-  return isa<linalg::LinalgOp>(op) ||
+  return isa<linalg::LinalgOp, memref::CopyOp>(op) ||
          isa_and_present<OmniMoEDialect>(op->getDialect());
 }
 
@@ -43,24 +54,38 @@ static int64_t chooseThreads(scf::ForallOp forall) {
   return threads ? threads : 4 * kWarp;
 }
 
-/// A buffer of the tile, in shared memory.
+/// A buffer of the tile, in shared memory. One whose size depends on the tile,
+/// as the last tile may be smaller than others, gets the most that it can need.
 static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
                                         memref::AllocOp alloc) {
   MemRefType type = alloc.getType();
-  if (!type.hasStaticShape())
-    return alloc.emitOpError("needs a static shape to lie in shared memory; "
-                             "the tile's number of tokens is not constant");
+  SmallVector<int64_t> shape;
+  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+    FailureOr<int64_t> bound = ValueBoundsConstraintSet::computeConstantBound(
+        presburger::BoundType::UB, {alloc.getResult(), dim},
+        /*stopCondition=*/nullptr, /*closedUB=*/true);
+    if (failed(bound))
+      return alloc.emitOpError("needs a bounded shape to lie in shared memory; "
+                               "the tile's number of tokens is not bounded");
+    shape.push_back(*bound);
+  }
   auto space = gpu::AddressSpaceAttr::get(alloc.getContext(),
                                           gpu::AddressSpace::Workgroup);
-  auto sharedType = MemRefType::get(type.getShape(), type.getElementType(),
+  auto sharedType = MemRefType::get(shape, type.getElementType(),
                                     MemRefLayoutAttrInterface(), space);
-  BlockArgument shared =
-      launch.addWorkgroupAttribution(sharedType, alloc.getLoc());
+  Value shared = launch.addWorkgroupAttribution(sharedType, alloc.getLoc());
   for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
     if (isa<memref::DeallocOp>(user))
       user->erase();
     else if (!isComputed(user) && !isa<memref::DimOp>(user))
       return user->emitOpError("cannot use a buffer in shared memory");
+  if (!type.hasStaticShape()) {
+    OpBuilder builder(alloc);
+    SmallVector<OpFoldResult> zeros(type.getRank(), builder.getIndexAttr(0)),
+        ones(type.getRank(), builder.getIndexAttr(1));
+    shared = memref::SubViewOp::create(builder, alloc.getLoc(), shared, zeros,
+                                       alloc.getMixedSizes(), ones);
+  }
   alloc.replaceAllUsesWith(shared);
   alloc.erase();
   return success();
@@ -69,39 +94,64 @@ static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
 /// All kernels of a program go into one GPU module.
 static constexpr StringLiteral kKernelModule = "kernels";
 
-static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
-                                   StringRef name) {
-  if (forall.getRank() != 1 || forall->getNumResults() != 0)
-    return forall.emitOpError("must have one loop and work on memrefs to "
-                              "become a kernel");
-  int64_t threads = chooseThreads(forall);
-  rewriter.setInsertionPoint(forall);
-  KernelBuilder k(forall.getLoc(), rewriter);
+/// Puts the body of `forall` into a launch of one block per tile.
+static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
+                                  scf::ForallOp forall, int64_t threads,
+                                  StringRef name) {
   auto bound = [&](OpFoldResult value) {
     return getValueOrCreateConstantIndexOp(k, k.getLoc(), value);
   };
-  Value from = bound(forall.getMixedLowerBound().front());
-  Value to = bound(forall.getMixedUpperBound().front());
-  Value step = bound(forall.getMixedStep().front());
-  Value tiles = arith::CeilDivUIOp::create(k, k.sub(to, from), step);
   Value one = k.index(1);
+  SmallVector<Value> starts, steps, tiles;
+  for (auto [from, to, step] :
+       llvm::zip(forall.getMixedLowerBound(), forall.getMixedUpperBound(),
+                 forall.getMixedStep())) {
+    starts.push_back(bound(from));
+    steps.push_back(bound(step));
+    tiles.push_back(arith::CeilDivUIOp::create(
+        k, k.sub(bound(to), starts.back()), steps.back()));
+  }
   // No tokens, no blocks: a launch of zero blocks would be an error.
-  auto ifOp = scf::IfOp::create(
-      k, k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), false);
+  Value any;
+  for (Value count : tiles) {
+    Value some = k.compare(arith::CmpIPredicate::ugt, count, k.index(0));
+    any = any ? k.both(any, some) : some;
+  }
+  auto ifOp = scf::IfOp::create(k, any, false);
   k.setInsertionPointToStart(ifOp.thenBlock());
   auto launch =
-      gpu::LaunchOp::create(k, tiles, one, one, k.index(threads), one, one);
+      gpu::LaunchOp::create(k, tiles.front(), tiles.size() > 1 ? tiles[1] : one,
+                            one, k.index(threads), one, one);
   launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
   launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
   Block *body = &launch.getBody().front();
   k.setInsertionPointToStart(body);
-  Value iv = k.add(from, k.mul(launch.getBlockIds().x, step));
+  Value blocks[] = {launch.getBlockIds().x, launch.getBlockIds().y};
+  SmallVector<Value> ivs;
+  for (auto [start, step, block] : llvm::zip(starts, steps, blocks))
+    ivs.push_back(k.add(start, k.mul(block, step)));
   rewriter.setInsertionPointToEnd(body);
   auto terminator = gpu::TerminatorOp::create(rewriter, forall.getLoc());
   forall.getTerminator().erase();
-  rewriter.inlineBlockBefore(forall.getBody(), terminator, {iv});
+  rewriter.inlineBlockBefore(forall.getBody(), terminator, ivs);
   rewriter.eraseOp(forall);
+  return launch;
+}
 
+static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
+                                   StringRef name) {
+  bool isProduct = isProductTile(forall.getBody());
+  if (forall.getRank() > (isProduct ? 2 : 1) || forall->getNumResults() != 0)
+    return forall.emitOpError("must have one loop, or two around a product, "
+                              "and work on memrefs to become a kernel");
+  int64_t threads = isProduct ? kTileThreads : chooseThreads(forall);
+  rewriter.setInsertionPoint(forall);
+  KernelBuilder k(forall.getLoc(), rewriter);
+  gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, name);
+  if (isProduct)
+    return emitProductTile(k, launch);
+
+  Block *body = &launch.getBody().front();
   for (auto alloc : llvm::make_early_inc_range(body->getOps<memref::AllocOp>()))
     if (failed(moveToSharedMemory(launch, alloc)))
       return failure();
@@ -112,11 +162,40 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
   return success();
 }
 
+/// Puts operations that are in no tile into tiles of their own.
+static void wrapRest(IRRewriter &rewriter, Operation *root) {
+  SmallVector<Operation *> rest;
+  root->walk([&](Operation *op) {
+    if (isComputed(op) && !op->getParentOfType<scf::ForallOp>() &&
+        !op->getParentOfType<gpu::LaunchOp>() &&
+        !op->getParentOfType<linalg::LinalgOp>() && op->getNumResults() == 0)
+      rest.push_back(op);
+  });
+  for (Operation *op : rest) {
+    rewriter.setInsertionPoint(op);
+    auto forall =
+        scf::ForallOp::create(rewriter, op->getLoc(),
+                              ArrayRef<OpFoldResult>{rewriter.getIndexAttr(1)},
+                              ValueRange{}, std::nullopt);
+    rewriter.moveOpBefore(op, forall.getTerminator());
+  }
+}
+
 namespace {
 struct ConvertOmniMoEToGPUPass
     : omnimoe::impl::ConvertOmniMoEToGPUPassBase<ConvertOmniMoEToGPUPass> {
+  /// Besides, what tells how large a tile can be.
+  void getDependentDialects(DialectRegistry &registry) const override {
+    ConvertOmniMoEToGPUPassBase::getDependentDialects(registry);
+    affine::registerValueBoundsOpInterfaceExternalModels(registry);
+    arith::registerValueBoundsOpInterfaceExternalModels(registry);
+    memref::registerValueBoundsOpInterfaceExternalModels(registry);
+    scf::registerValueBoundsOpInterfaceExternalModels(registry);
+  }
+
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
+    wrapRest(rewriter, getOperation());
     SmallVector<scf::ForallOp> foralls;
     getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
     for (auto [index, forall] : llvm::enumerate(foralls)) {

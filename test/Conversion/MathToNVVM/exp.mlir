@@ -53,3 +53,21 @@ gpu.module @absolute_kernels {
     gpu.return
   }
 }
+
+// CHECK-LABEL: gpu.func @roots
+// CHECK: llvm.call_intrinsic "llvm.nvvm.sqrt.rn.f"(%{{.*}}) : (f32) -> f32
+// CHECK-COUNT-2: llvm.call_intrinsic "llvm.nvvm.sqrt.rn.f"
+// CHECK: vector.from_elements
+// CHECK: math.sqrt %{{.*}} : f64
+gpu.module @roots {
+  gpu.func @roots(%x: f32, %v: vector<2xf32>, %z: f64, %m: memref<1xf32>, %n: memref<1xvector<2xf32>>, %o: memref<1xf64>) kernel {
+    %c0 = arith.constant 0 : index
+    %r = math.sqrt %x : f32
+    memref.store %r, %m[%c0] : memref<1xf32>
+    %s = math.sqrt %v : vector<2xf32>
+    memref.store %s, %n[%c0] : memref<1xvector<2xf32>>
+    %t = math.sqrt %z : f64
+    memref.store %t, %o[%c0] : memref<1xf64>
+    gpu.return
+  }
+}

@@ -1,9 +1,34 @@
 // RUN: omni-opt %s --convert-omnimoe-to-gpu --split-input-file --verify-diagnostics
 
-func.func @product(%a: memref<8x8xf32>, %b: memref<8x8xf32>, %c: memref<8x8xf32>) {
+func.func @large_tile(%a: memref<128x8xf32>, %b: memref<8x8xf32>, %c: memref<128x8xf32>) {
+  scf.forall (%t) = (0) to (128) step (128) {
+    // expected-error @below {{has a tile of more than 64 rows or columns}}
+    // expected-error @below {{has no GPU lowering with these operands}}
+    linalg.matmul ins(%a, %b : memref<128x8xf32>, memref<8x8xf32>) outs(%c : memref<128x8xf32>)
+  }
+  return
+}
+
+// -----
+
+func.func @columns_apart(%a: memref<8x8xf32, strided<[16, 2]>>, %b: memref<8x8xf32>, %c: memref<8x8xf32>) {
   scf.forall (%t) = (0) to (8) step (8) {
     // expected-error @below {{has no GPU lowering with these operands}}
-    linalg.matmul ins(%a, %b : memref<8x8xf32>, memref<8x8xf32>) outs(%c : memref<8x8xf32>)
+    linalg.matmul ins(%a, %b : memref<8x8xf32, strided<[16, 2]>>, memref<8x8xf32>) outs(%c : memref<8x8xf32>)
+  }
+  return
+}
+
+// -----
+
+func.func @diagonals(%a: memref<15x8xf32>, %c: memref<8x8xf32>) {
+  scf.forall (%t) = (0) to (8) step (8) {
+    // expected-error @below {{has no GPU lowering with these operands}}
+    linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d0 + d1, d1)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}
+      ins(%a : memref<15x8xf32>) outs(%c : memref<8x8xf32>) {
+    ^bb0(%in: f32, %out: f32):
+      linalg.yield %in : f32
+    }
   }
   return
 }
@@ -12,7 +37,7 @@ func.func @product(%a: memref<8x8xf32>, %b: memref<8x8xf32>, %c: memref<8x8xf32>
 
 func.func @dynamic_buffer(%n: index) {
   scf.forall (%t) = (0) to (8) step (1) {
-    // expected-error @below {{needs a static shape to lie in shared memory}}
+    // expected-error @below {{needs a bounded shape to lie in shared memory}}
     %s = memref.alloc(%n) : memref<?xf32>
     %zero = arith.constant 0.0 : f32
     linalg.fill ins(%zero : f32) outs(%s : memref<?xf32>)
@@ -23,7 +48,7 @@ func.func @dynamic_buffer(%n: index) {
 // -----
 
 func.func @two_loops(%a: memref<8x8xf32>) {
-  // expected-error @below {{must have one loop and work on memrefs}}
+  // expected-error @below {{must have one loop, or two around a product}}
   scf.forall (%i, %j) in (8, 8) {
     %zero = arith.constant 0.0 : f32
     memref.store %zero, %a[%i, %j] : memref<8x8xf32>

@@ -31,6 +31,10 @@ using namespace mlir::omnimoe;
 /// Columns of a tile of a sum to experts: whole cache lines for every type.
 static constexpr int64_t kColumnTileMultiple = 64;
 
+/// Tokens of a tile on a GPU where no schedule says: one for each warp of a
+/// small block.
+static constexpr int64_t kTokensPerBlock = 4;
+
 static bool isTileable(Operation *op) {
   if (!isa<linalg::LinalgOp, RouteOp, GroupedMatmulOp, CombineOp>(op) ||
       op->getNumResults() == 0 || op->getParentOfType<scf::ForallOp>() ||
@@ -113,7 +117,7 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
 
   /// The most tokens a tile may hold; 0 if one tile a thread is best.
   int64_t getTokenTile(const llvm::SetVector<Operation *> &group) {
-    int64_t tile = tokenTile;
+    int64_t tile = isGPU ? kTokensPerBlock : tokenTile;
     bool scheduled = false;
     for (Operation *op : group) {
       ScheduleAttr schedule = op->getAttrOfType<ScheduleAttr>("schedule");
@@ -126,11 +130,12 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     return tile;
   }
 
-  /// min(cap, ceil(length / threads)), at least 1, for the first loop.
+  /// min(cap, ceil(length / threads)), at least 1, for the first loop. A block
+  /// of a GPU has a fixed size, which its shared memory is made for.
   OpFoldResult getTileSize(RewriterBase &rewriter, TilingInterface root,
                            int64_t cap, int64_t multiple, int64_t units) {
-    if (cap == 1)
-      return rewriter.getIndexAttr(1);
+    if (cap == 1 || (isGPU && cap > 0))
+      return rewriter.getIndexAttr(cap);
     SmallVector<Range> domain = root.getIterationDomain(rewriter);
     AffineExpr length = rewriter.getAffineSymbolExpr(0);
     SmallVector<AffineExpr> bounds = {length.ceilDiv(units * multiple) *
@@ -186,11 +191,15 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
 
   void runOnOperation() override {
     auto module = getOperation()->getParentOfType<ModuleOp>();
-    int64_t units = threads > 0 ? threads : getTarget(module).getUnits();
+    TargetAttr target = getTarget(module);
+    int64_t units = threads > 0 ? threads : target.getUnits();
+    isGPU = target.isGPU();
     IRRewriter rewriter(&getContext());
     while (TilingInterface root = findRoot(getOperation()))
       if (failed(tileRoot(rewriter, root, units)))
         return signalPassFailure();
   }
+
+  bool isGPU = false;
 };
 } // namespace

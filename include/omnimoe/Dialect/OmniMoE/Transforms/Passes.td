@@ -106,7 +106,9 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
 
     A tile holds at most as many tokens as the schedule's `token_tile` (of the
     operations in it the smallest; `token-tile` where none says), and at
-    most `ceil(T / threads)`, so that few tokens still use every thread.
+    most `ceil(T / threads)`, so that few tokens still use every thread. On a
+    GPU a tile is one block of threads and always has the same number of tokens:
+    the schedule's, or 4 where none says.
 
     Before:
     ```mlir
@@ -130,6 +132,65 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
   let statistics = [Statistic<"numTiled", "tiled-roots", "Roots that were tiled">,
                     Statistic<"numFused", "fused-producers", "Producers fused into a tile">];
   // The target's attribute is ours, whatever the module holds.
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def NarrowProductsPass : Pass<"omnimoe-narrow-products", "::mlir::func::FuncOp"> {
+  let summary = "Round computed operands of products to the other operand's type";
+  let description = [{
+    Tensor cores multiply two f16 or two bf16 matrices. An operand of a product
+    that the program computes in f32, element by element, and multiplies with a
+    f16 or bf16 matrix is rounded to that type, as frameworks round the
+    values between two layers. Sums stay in f32. Operands that are arguments
+    are left alone, and so are products of two f32 matrices.
+
+    Before:
+    ```mlir
+    %h = linalg.generic ... -> tensor<?x4096xf32>
+    %y = linalg.matmul ... ins(%h, %down : tensor<?x4096xf32>, tensor<1024x4096xbf16>) ...
+    ```
+    After:
+    ```mlir
+    %h = linalg.generic ... -> tensor<?x4096xf32>
+    %n = linalg.generic ... ins(%h : tensor<?x4096xf32>) outs(...) { arith.truncf } -> tensor<?x4096xbf16>
+    %y = linalg.matmul ... ins(%n, %down : tensor<?x4096xbf16>, tensor<1024x4096xbf16>) ...
+    ```
+  }];
+  let statistics = [Statistic<"numNarrowed", "narrowed", "Operands rounded">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def TileProductsPass : Pass<"omnimoe-tile-products", "::mlir::func::FuncOp"> {
+  let summary = "Cut dense products along rows and columns into parallel tiles";
+  let description = [{
+    Every product of two matrices becomes an `scf.forall` over tiles of rows and
+    columns of its result. An element-wise operation that alone uses
+    the product becomes part of the tile, as the last thing that is done to the
+    sums; one that uses two products, such as SwiGLU, takes both into its tile.
+    A GPU computes such a tile in one thread block, with the sums in registers.
+    The size of the tile is chosen for the module's target.
+
+    Before:
+    ```mlir
+    %g = linalg.matmul ... ins(%x, %gate : ...) outs(%zero : ...) -> tensor<?x4096xf32>
+    %u = linalg.matmul ... ins(%x, %up : ...) outs(%zero : ...) -> tensor<?x4096xf32>
+    %h = linalg.generic ... ins(%g, %u : ...) outs(%e : ...) -> tensor<?x4096xbf16>
+    ```
+    After:
+    ```mlir
+    %h = scf.forall (%i, %j) = (0, 0) to (%T, 4096) step (64, 64) shared_outs(%out = %e) {
+      %g = linalg.matmul ... -> tensor<?x64xf32>
+      %u = linalg.matmul ... -> tensor<?x64xf32>
+      %h = linalg.generic ... ins(%g, %u : ...) -> tensor<?x64xbf16>
+      scf.forall.in_parallel { tensor.parallel_insert_slice %h into %out[%i, %j] ... }
+    }
+    ```
+  }];
+  let statistics = [Statistic<"numTiled", "tiled-roots", "Roots that were tiled">,
+                    Statistic<"numFused", "fused-products", "Products fused into a tile">];
   let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
                            "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];

@@ -1,0 +1,41 @@
+//===- Products.h - Products of two matrices ---------------------*- C++
+//-*-===//
+//
+// What the passes that tile and lower dense products need to know of a linalg
+// contraction: which operand holds the rows of the result and which its
+// columns, and along which of their dimensions they are summed.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PRODUCTS_H
+#define OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PRODUCTS_H
+
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+
+namespace mlir::omnimoe {
+
+/// `result[row, column] += sum over k of left[row, k] * right[column, k]`, with
+/// each operand stored either way around.
+struct MatrixProduct {
+  linalg::LinalgOp op;
+  OpOperand *left, *right, *result;
+  bool leftTransposed;  ///< stored [k, row]
+  bool rightTransposed; ///< stored [k, column]
+  unsigned rowLoop, columnLoop;
+};
+
+/// `op` as a product of two matrices of floats, or nothing.
+std::optional<MatrixProduct> matchMatrixProduct(Operation *op);
+
+/// Rows and columns of the result that one tile of a product has.
+struct ProductTile {
+  int64_t rows, columns;
+};
+
+/// The tile that suits a product on `target`.
+ProductTile chooseProductTile(const MatrixProduct &product, TargetAttr target);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_DIALECT_OMNIMOE_TRANSFORMS_PRODUCTS_H

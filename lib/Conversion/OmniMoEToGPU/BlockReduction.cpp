@@ -1,0 +1,170 @@
+//===- BlockReduction.cpp - Reductions computed by one thread block -------===//
+//
+// A sum, maximum or the like over the last loop, which is what norms and
+// softmax are made of: a warp takes a row, its lanes stride over it, and what
+// they have is combined across lanes. Other reductions have a thread for each
+// element of the result, which walks all that goes into it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "BlockEmitter.h"
+
+#include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Clones the payload of `op` with its arguments mapped and returns what it
+/// yields.
+static SmallVector<Value> clonePayload(KernelBuilder &k, linalg::LinalgOp op,
+                                       IRMapping &mapping) {
+  Block *payload = op.getBlock();
+  for (Operation &inner : payload->without_terminator())
+    k.clone(inner, mapping);
+  return llvm::map_to_vector(
+      payload->getTerminator()->getOperands(),
+      [&](Value value) { return mapping.lookupOrDefault(value); });
+}
+
+static Value loadElement(KernelBuilder &k, const VectorOperand &operand,
+                         ArrayRef<Value> ivs) {
+  if (!isa<MemRefType>(operand.memref.getType()))
+    return operand.memref;
+  return k.load(operand.memref, getIndices(k, operand, ivs));
+}
+
+/// The one operation that combines elements of `op`, if lanes can use it.
+static Operation *matchCombiner(linalg::LinalgOp op) {
+  SmallVector<Operation *, 4> combiners;
+  if (op.getNumDpsInits() != 1 ||
+      !matchReduction(op.getRegionOutputArgs(), 0, combiners) ||
+      combiners.size() != 1)
+    return nullptr;
+  Type type = combiners.front()->getResult(0).getType();
+  return type.isF32() || type.isInteger(32) ? combiners.front() : nullptr;
+}
+
+LogicalResult BlockEmitter::emitReduction(linalg::LinalgOp op) {
+  bool contiguous = true;
+  if (failed(classifyOperands(op, contiguous)))
+    return failure();
+  Operation *combiner = matchCombiner(op);
+  std::optional<TypedAttr> neutral;
+  if (combiner)
+    neutral = arith::getNeutralElement(combiner);
+  bool overLastLoop =
+      op.getNumReductionLoops() == 1 &&
+      op.getIteratorTypesArray().back() == utils::IteratorType::reduction;
+  if (neutral && overLastLoop)
+    emitRowReduction(op, combiner, *neutral);
+  else
+    emitLoopsPerElement(op);
+  return success();
+}
+
+void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
+                                    TypedAttr neutral) {
+  bool contiguous = true;
+  SmallVector<VectorOperand> operands = *classifyOperands(op, contiguous);
+  SmallVector<Value> lengths = getLoopLengths(k, op, operands);
+  Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarp));
+  Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
+  Block *payload = op.getBlock();
+  auto combine = [&](Value left, Value right) {
+    IRMapping mapping;
+    mapping.map(combiner->getOperand(0), left);
+    mapping.map(combiner->getOperand(1), right);
+    return k.clone(*combiner, mapping)->getResult(0);
+  };
+
+  SmallVector<Value> ivs;
+  auto emitRow = [&] {
+    Value start = arith::ConstantOp::create(k, neutral);
+    auto accumulate = [&](Value iv, ValueRange carried) {
+      ivs.push_back(iv);
+      IRMapping mapping;
+      for (auto [argument, operand] :
+           llvm::zip(payload->getArguments().drop_back(), operands))
+        if (!argument.use_empty())
+          mapping.map(argument, loadElement(k, operand, ivs));
+      mapping.map(payload->getArguments().back(), carried.front());
+      ivs.pop_back();
+      return clonePayload(k, op, mapping);
+    };
+    Value value =
+        k.loop(lane, lengths.back(), kWarp, {start}, accumulate).front();
+    for (int32_t distance = kWarp / 2; distance > 0; distance /= 2)
+      value = combine(value, gpu::ShuffleOp::create(k, value, distance, kWarp,
+                                                    gpu::ShuffleMode::XOR)
+                                 .getShuffleResult());
+    const VectorOperand &out = operands.back();
+    k.when(k.compare(arith::CmpIPredicate::eq, lane, k.index(0)), [&] {
+      // The last loop, which the result does not have, is of no matter here.
+      ivs.push_back(k.index(0));
+      SmallVector<Value> indices = getIndices(k, out, ivs);
+      k.store(combine(k.load(out.memref, indices), value), out.memref, indices);
+      ivs.pop_back();
+    });
+  };
+  // Warps share the last of the loops over rows.
+  unsigned rowLoops = op.getNumLoops() - 1;
+  std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
+    bool last = depth + 1 == rowLoops;
+    k.loop(last ? warp : k.index(0), lengths[depth], last ? threads / kWarp : 1,
+           [&](Value iv) {
+             ivs.push_back(iv);
+             last ? emitRow() : emitLoop(depth + 1);
+             ivs.pop_back();
+           });
+  };
+  if (rowLoops == 0)
+    k.when(k.compare(arith::CmpIPredicate::eq, warp, k.index(0)), emitRow);
+  else
+    emitLoop(0);
+}
+
+void BlockEmitter::emitLoopsPerElement(linalg::LinalgOp op) {
+  bool contiguous = true;
+  SmallVector<VectorOperand> operands = *classifyOperands(op, contiguous);
+  SmallVector<Value> lengths = getLoopLengths(k, op, operands);
+  SmallVector<unsigned> parallel, reduction;
+  op.getParallelDims(parallel);
+  op.getReductionDims(reduction);
+
+  // The elements of the result in one sequence, over which threads stride.
+  Value count = k.index(1);
+  for (unsigned loop : parallel)
+    count = k.mul(count, lengths[loop]);
+  SmallVector<Value> ivs(op.getNumLoops());
+  auto emitElement = [&] {
+    IRMapping mapping;
+    Block *payload = op.getBlock();
+    for (auto [argument, operand] :
+         llvm::zip(payload->getArguments(), operands))
+      if (!argument.use_empty())
+        mapping.map(argument, loadElement(k, operand, ivs));
+    SmallVector<Value> results = clonePayload(k, op, mapping);
+    for (auto [value, out] : llvm::zip(
+             results, ArrayRef(operands).drop_front(op.getNumDpsInputs())))
+      k.store(value, out.memref, getIndices(k, out, ivs));
+  };
+  std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
+    if (depth == reduction.size())
+      return emitElement();
+    k.loop(k.index(0), lengths[reduction[depth]], 1, [&](Value iv) {
+      ivs[reduction[depth]] = iv;
+      emitLoop(depth + 1);
+    });
+  };
+  k.loop(threadId, count, threads, [&](Value element) {
+    Value rest = element;
+    for (unsigned loop : llvm::reverse(parallel)) {
+      ivs[loop] = arith::RemUIOp::create(k, rest, lengths[loop]);
+      rest = arith::DivUIOp::create(k, rest, lengths[loop]);
+    }
+    emitLoop(0);
+  });
+}

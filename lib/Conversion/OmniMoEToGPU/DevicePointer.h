@@ -1,0 +1,29 @@
+//===- DevicePointer.h - Pointers to the memory of buffers -------*- C++
+//-*-===//
+//
+// The GPU's own instructions, such as asynchronous copies and loads of matrix
+// fragments, take pointers.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_DEVICEPOINTER_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_DEVICEPOINTER_H
+
+#include "Utils/KernelBuilder.h"
+
+namespace mlir::omnimoe {
+
+/// Address spaces of NVIDIA GPUs.
+inline constexpr unsigned kGlobalSpace = 1;
+inline constexpr unsigned kSharedSpace = 3;
+
+/// A pointer to the first element of `memref`, which lies in `space`.
+Value getPointer(KernelBuilder &k, Value memref, unsigned space);
+
+/// `pointer` moved on by `index` elements of `elementType`.
+Value movePointer(KernelBuilder &k, Value pointer, Type elementType,
+                  Value index);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_DEVICEPOINTER_H

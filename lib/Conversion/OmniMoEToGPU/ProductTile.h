@@ -1,0 +1,94 @@
+//===- ProductTile.h - A tile of a dense product by a block ------*- C++
+//-*-===//
+//
+// A thread block computes a tile of rows x columns of the result, with the sums
+// spread over the registers of its threads: each thread holds fragments, which
+// are a few neighbouring columns of one row. What multiplies is an
+// implementation of `TileMultiplier`; what is then done to the sums, and where
+// they go, is the same for all.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_PRODUCTTILE_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_PRODUCTTILE_H
+
+#include "Utils/KernelBuilder.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
+
+namespace mlir::omnimoe {
+
+/// Rows and columns of a tile, and the threads that compute it.
+inline constexpr int64_t kTileSize = 64;
+inline constexpr int64_t kTileThreads = 128;
+
+/// Neighbouring columns of one row of the tile, held by a thread.
+struct Fragment {
+  Value row, column;
+};
+
+/// One f32 for each column of each fragment of a thread.
+using TileSums = SmallVector<Value>;
+
+class TileMultiplier {
+public:
+  TileMultiplier(KernelBuilder &k, Value threadId) : k(k), threadId(threadId) {}
+  virtual ~TileMultiplier() = default;
+
+  /// Columns of a fragment.
+  virtual int64_t getFragmentWidth() const = 0;
+  /// The fragments of a thread.
+  virtual SmallVector<Fragment> getFragments() = 0;
+  /// `sums` plus the product.
+  virtual TileSums multiply(const MatrixProduct &product, TileSums sums) = 0;
+
+protected:
+  KernelBuilder &k;
+  Value threadId;
+};
+
+/// Products of two f16 or two bf16 matrices by tensor cores (mma.sync).
+std::unique_ptr<TileMultiplier>
+createTensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch);
+/// Products of any floats in f32.
+std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
+                                                    gpu::LaunchOp launch);
+
+/// An operand of a product as its tile is stored: rows of neighbouring
+/// elements, `outer` of them, `inner` elements long.
+struct StoredOperand {
+  Value memref;
+  Value outer, inner;
+  Type elementType;
+  bool transposed;  ///< rows follow the summed loop
+  int64_t elements; ///< neighbours that one access may take
+};
+
+/// `operand` for accesses of up to `accessBytes` bytes.
+StoredOperand getStoredOperand(KernelBuilder &k, Value operand, bool transposed,
+                               int64_t accessBytes);
+
+/// A piece of a tile that a thread copies.
+struct TilePiece {
+  Value row, column;  ///< in the stored tile
+  Value outer, inner; ///< in the operand
+  Value valid;        ///< whether it lies inside of the operand
+};
+
+/// The pieces of `elements` elements that a thread copies of the tile at
+/// `summed` of `operand`, which has `kTileSize` rows or columns of the result
+/// and `depth` of the summed loop.
+SmallVector<TilePiece> getTilePieces(KernelBuilder &k, Value threadId,
+                                     const StoredOperand &operand,
+                                     int64_t elements, int64_t depth,
+                                     Value summed);
+
+/// True if the block of `launch` computes a tile of dense products.
+bool isProductTile(Block *body);
+
+/// Replaces the operations of such a tile by code for all threads of the block.
+LogicalResult emitProductTile(KernelBuilder &k, gpu::LaunchOp launch);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_PRODUCTTILE_H

@@ -1,0 +1,267 @@
+//===- TensorCoreTile.cpp - Tiles of products by mma.sync -----------------===//
+//
+// Four warps, each with a quarter of the tile. The operands' tiles stream
+// through a ring of stages in shared memory, filled by asynchronous copies two
+// and more steps ahead of the warp-wide m16n8k16 products. Rows in shared
+// memory are padded by 16 bytes, so that the eight rows that ldmatrix reads at
+// a time lie in different banks.
+//
+//===----------------------------------------------------------------------===//
+
+#include "DevicePointer.h"
+#include "ProductTile.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Elements of the summed loop in a stage, and stages in the ring.
+static constexpr int64_t kDepth = 32;
+static constexpr int64_t kStages = 4;
+/// Elements of padding of a row in shared memory.
+static constexpr int64_t kPadding = 8;
+/// Rows and columns of the tile that a warp computes, and the products that it
+/// makes of them.
+static constexpr int64_t kWarpTile = 32;
+static constexpr int64_t kProductRows = 16, kProductColumns = 8;
+static constexpr int64_t kProductDepth = 16;
+static constexpr int64_t kWarpLanes = 32;
+/// Elements of one operand in a stage, stored either way around.
+static constexpr int64_t kStageElements =
+    std::max(kTileSize * (kDepth + kPadding), kDepth *(kTileSize + kPadding));
+
+namespace {
+/// One operand in the ring: where its stages lie, and where a lane reads.
+struct StagedOperand {
+  StoredOperand stored;
+  Value pointer;    ///< to the operand's first element in memory
+  Value stride;     ///< elements from row to row
+  Value ring;       ///< pointer to the first stage in shared memory
+  Value laneOffset; ///< of the row that the lane gives to ldmatrix
+  int64_t pitch;    ///< elements from row to row in shared memory
+};
+
+class TensorCoreMultiplier : public TileMultiplier {
+public:
+  TensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch)
+      : TileMultiplier(k, launch.getThreadIds().x) {
+    auto space = gpu::AddressSpaceAttr::get(k.getContext(),
+                                            gpu::AddressSpace::Workgroup);
+    // Both short types have two bytes.
+    auto type = MemRefType::get({2 * kStages * kStageElements}, k.getI16Type(),
+                                MemRefLayoutAttrInterface(), space);
+    shared = launch.addWorkgroupAttribution(type, k.getLoc());
+  }
+
+  int64_t getFragmentWidth() const override { return 2; }
+  SmallVector<Fragment> getFragments() override;
+  TileSums multiply(const MatrixProduct &product, TileSums sums) override;
+
+private:
+  void emitPositions();
+  StagedOperand stage(OpOperand *operand, bool transposed, bool isLeft);
+  void load(const StagedOperand &operand, Value stage, Value summed);
+  SmallVector<Value> loadFragments(const StagedOperand &operand, Value stage,
+                                   int64_t along, int64_t depth);
+  TileSums multiplyStage(const StagedOperand &left, const StagedOperand &right,
+                         Value stage, ValueRange sums);
+
+  Value shared;
+  Value lane, warpRow, warpColumn;
+};
+} // namespace
+
+/// The warps lie two by two.
+void TensorCoreMultiplier::emitPositions() {
+  if (lane)
+    return;
+  Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarpLanes));
+  lane = arith::RemUIOp::create(k, threadId, k.index(kWarpLanes));
+  Value perRow = k.index(kTileSize / kWarpTile);
+  warpRow = k.mul(arith::DivUIOp::create(k, warp, perRow), kWarpTile);
+  warpColumn = k.mul(arith::RemUIOp::create(k, warp, perRow), kWarpTile);
+}
+
+/// The order is that of the products' results: for each 16 x 8 product two
+/// columns of a row, and the same columns eight rows below.
+SmallVector<Fragment> TensorCoreMultiplier::getFragments() {
+  emitPositions();
+  Value row = k.add(warpRow, arith::DivUIOp::create(k, lane, k.index(4)));
+  Value column =
+      k.add(warpColumn, k.mul(arith::RemUIOp::create(k, lane, k.index(4)), 2));
+  SmallVector<Fragment> fragments;
+  for (int64_t i = 0; i < kWarpTile; i += kProductRows)
+    for (int64_t j = 0; j < kWarpTile; j += kProductColumns)
+      for (int64_t half : {0, 8})
+        fragments.push_back({k.add(row, i + half), k.add(column, j)});
+  return fragments;
+}
+
+StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
+                                          bool isLeft) {
+  StagedOperand staged;
+  staged.stored =
+      getStoredOperand(k, operand->get(), transposed, /*accessBytes=*/16);
+  staged.pointer = getPointer(k, operand->get(), kGlobalSpace);
+  staged.stride = memref::ExtractStridedMetadataOp::create(k, operand->get())
+                      .getStrides()
+                      .front();
+  Value ring = getPointer(k, shared, kSharedSpace);
+  staged.ring = isLeft ? ring
+                       : movePointer(k, ring, k.getI16Type(),
+                                     k.index(kStages * kStageElements));
+  staged.pitch = (transposed ? kTileSize : kDepth) + kPadding;
+  // ldmatrix takes the addresses of the rows of four 8 x 8 matrices from lanes
+  // 0-7, 8-15 and so on. Matrices 1 and 2 change places between the sides.
+  Value inMatrix = arith::RemUIOp::create(k, lane, k.index(8));
+  Value matrix = arith::DivUIOp::create(k, lane, k.index(8));
+  Value low = k.mul(arith::RemUIOp::create(k, matrix, k.index(2)), 8);
+  Value high = k.mul(arith::DivUIOp::create(k, matrix, k.index(2)), 8);
+  bool rowsFirst = isLeft != transposed;
+  Value row = k.add(inMatrix, rowsFirst ? low : high);
+  Value column = rowsFirst ? high : low;
+  Value position = isLeft ? warpRow : warpColumn;
+  (transposed ? column : row) = k.add(transposed ? column : row, position);
+  staged.laneOffset = k.add(k.mul(row, staged.pitch), column);
+  return staged;
+}
+
+/// Copies the operand's tile at `summed` to `stage`, with zeros where it ends.
+void TensorCoreMultiplier::load(const StagedOperand &operand, Value stage,
+                                Value summed) {
+  const StoredOperand &stored = operand.stored;
+  int64_t bytes = stored.elements * 2;
+  Value target = k.mul(stage, kStageElements);
+  for (const TilePiece &piece :
+       getTilePieces(k, threadId, stored, stored.elements, kDepth, summed)) {
+    Value offset =
+        k.add(target, k.add(k.mul(piece.row, operand.pitch), piece.column));
+    Value destination = movePointer(k, operand.ring, k.getI16Type(), offset);
+    Value from = k.add(k.mul(piece.outer, operand.stride), piece.inner);
+    if (bytes >= 4) {
+      // Nothing is read where the size is zero.
+      Value source = movePointer(k, operand.pointer, k.getI16Type(),
+                                 k.choose(piece.valid, from, k.index(0)));
+      NVVM::CpAsyncOp::create(k, destination, source, bytes,
+                              bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                                          : NVVM::LoadCacheModifierKind::CA,
+                              k.choose(piece.valid, k.i32(bytes), k.i32(0)));
+      continue;
+    }
+    Type type = k.getI16Type();
+    auto choice = scf::IfOp::create(k, TypeRange{type}, piece.valid,
+                                    /*withElseRegion=*/true);
+    {
+      OpBuilder::InsertionGuard guard(k);
+      k.setInsertionPointToStart(choice.thenBlock());
+      Value source = movePointer(k, operand.pointer, type, from);
+      scf::YieldOp::create(k,
+                           LLVM::LoadOp::create(k, type, source)->getResult(0));
+      k.setInsertionPointToStart(choice.elseBlock());
+      scf::YieldOp::create(k, k.integer(type, 0));
+    }
+    LLVM::StoreOp::create(k, choice.getResult(0), destination);
+  }
+}
+
+/// The four registers that ldmatrix loads for the 16 rows (of a left operand)
+/// or columns at `along` of the warp's part and the 16 elements at `depth`.
+SmallVector<Value>
+TensorCoreMultiplier::loadFragments(const StagedOperand &operand, Value stage,
+                                    int64_t along, int64_t depth) {
+  bool transposed = operand.stored.transposed;
+  int64_t position = transposed ? depth * operand.pitch + along
+                                : along * operand.pitch + depth;
+  Value offset =
+      k.add(k.mul(stage, kStageElements), k.add(operand.laneOffset, position));
+  Value pointer = movePointer(k, operand.ring, k.getI16Type(), offset);
+  auto type = LLVM::LLVMStructType::getLiteral(
+      k.getContext(), SmallVector<Type>(4, k.getI32Type()));
+  Value loaded = NVVM::LdMatrixOp::create(
+      k, type, pointer, 4,
+      transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row,
+      NVVM::LdStMatrixShapeAttr::get(k.getContext(), 8, 8),
+      NVVM::LdStMatrixEltType::B16);
+  SmallVector<Value> registers;
+  for (int64_t i = 0; i < 4; ++i) {
+    Value value = LLVM::ExtractValueOp::create(k, loaded, i);
+    if (operand.stored.elementType.isF16())
+      value = LLVM::BitcastOp::create(k, VectorType::get({2}, k.getF16Type()),
+                                      value);
+    registers.push_back(value);
+  }
+  return registers;
+}
+
+TileSums TensorCoreMultiplier::multiplyStage(const StagedOperand &left,
+                                             const StagedOperand &right,
+                                             Value stage, ValueRange before) {
+  TileSums sums = llvm::to_vector(before);
+  auto resultType = LLVM::LLVMStructType::getLiteral(
+      k.getContext(), SmallVector<Type>(4, k.getF32Type()));
+  NVVM::MMATypes type = left.stored.elementType.isF16() ? NVVM::MMATypes::f16
+                                                        : NVVM::MMATypes::bf16;
+  for (int64_t depth = 0; depth < kDepth; depth += kProductDepth) {
+    SmallVector<SmallVector<Value>> lefts, rights;
+    for (int64_t i = 0; i < kWarpTile; i += kProductRows)
+      lefts.push_back(loadFragments(left, stage, i, depth));
+    for (int64_t j = 0; j < kWarpTile; j += 2 * kProductColumns)
+      rights.push_back(loadFragments(right, stage, j, depth));
+    size_t at = 0;
+    for (const SmallVector<Value> &a : lefts)
+      for (int64_t j = 0; j < kWarpTile / kProductColumns; ++j) {
+        ValueRange b = ArrayRef(rights[j / 2]).slice(j % 2 * 2, 2);
+        Value product = NVVM::MmaOp::create(
+            k, resultType, a, b, ArrayRef(sums).slice(at, 4),
+            ArrayRef<int64_t>{kProductRows, kProductColumns, kProductDepth},
+            std::nullopt, std::nullopt, std::array{type, type},
+            std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+        for (int64_t i = 0; i < 4; ++i)
+          sums[at++] = LLVM::ExtractValueOp::create(k, product, i);
+      }
+  }
+  return sums;
+}
+
+TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
+                                        TileSums sums) {
+  emitPositions();
+  StagedOperand left = stage(product.left, product.leftTransposed, true);
+  StagedOperand right = stage(product.right, product.rightTransposed, false);
+  Value length = product.leftTransposed ? left.stored.outer : left.stored.inner;
+  Value steps = arith::CeilDivUIOp::create(k, length, k.index(kDepth));
+  auto loadStep = [&](Value step) {
+    Value stage = arith::RemUIOp::create(k, step, k.index(kStages));
+    Value summed = k.mul(step, kDepth);
+    load(left, stage, summed);
+    load(right, stage, summed);
+    NVVM::CpAsyncCommitGroupOp::create(k);
+  };
+  for (int64_t step = 0; step < kStages - 1; ++step)
+    loadStep(k.index(step));
+  sums = llvm::to_vector_of<Value>(
+      k.loop(k.index(0), steps, 1, sums, [&](Value step, ValueRange carried) {
+        NVVM::CpAsyncWaitGroupOp::create(k, kStages - 2);
+        // The stage has arrived for all, and all have read the one before it,
+        // which is the next to be filled.
+        gpu::BarrierOp::create(k);
+        loadStep(k.add(step, kStages - 1));
+        return multiplyStage(left, right,
+                             arith::RemUIOp::create(k, step, k.index(kStages)),
+                             carried);
+      }));
+  // Another product may use the ring.
+  NVVM::CpAsyncWaitGroupOp::create(k, 0);
+  gpu::BarrierOp::create(k);
+  return sums;
+}
+
+std::unique_ptr<TileMultiplier>
+mlir::omnimoe::createTensorCoreMultiplier(KernelBuilder &k,
+                                          gpu::LaunchOp launch) {
+  return std::make_unique<TensorCoreMultiplier>(k, launch);
+}

@@ -1,0 +1,168 @@
+//===- TileProducts.cpp - Cut dense products along rows and columns -------===//
+//
+// 1. Find a product that is in no tile, the last of the function first.
+// 2. Find the element-wise operation that alone uses it: the root of the tile;
+//    without one the product is.
+// 3. Let upstream's tile-and-fuse build an scf.forall over rows and columns of
+//    the root, and put the products that it alone uses, and what they are added
+//    to, into the tile; go on at 1.
+//
+//===----------------------------------------------------------------------===//
+
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
+
+namespace mlir::omnimoe {
+#define GEN_PASS_DEF_TILEPRODUCTSPASS
+#include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h.inc"
+} // namespace mlir::omnimoe
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+/// Products that one tile may hold: each has its sums in registers.
+static constexpr size_t kMaxProducts = 2;
+
+namespace {
+/// The operation whose result the tiles make, and the products in them.
+struct TileRoot {
+  linalg::LinalgOp op;
+  SmallVector<MatrixProduct> products;
+};
+} // namespace
+
+static std::optional<MatrixProduct> matchUntiled(Operation *op) {
+  if (op->getNumResults() != 1 || op->getParentOfType<scf::ForallOp>())
+    return std::nullopt;
+  return matchMatrixProduct(op);
+}
+
+static std::optional<MatrixProduct> findLastProduct(Operation *function) {
+  std::optional<MatrixProduct> last;
+  function->walk([&](linalg::LinalgOp op) {
+    if (std::optional<MatrixProduct> product = matchUntiled(op))
+      last = product;
+  });
+  return last;
+}
+
+/// The one user of `op` that does not just ask for its size.
+static Operation *getOnlyUser(Operation *op) {
+  Operation *only = nullptr;
+  for (Operation *user : op->getUsers()) {
+    if (isa<tensor::DimOp>(user))
+      continue;
+    if (only && only != user)
+      return nullptr;
+    only = user;
+  }
+  return only;
+}
+
+/// True if `op` computes each element of its result from the same element of
+/// `product`, and does not write over it.
+static bool isElementwiseOn(linalg::LinalgOp op, Value product) {
+  if (op.getNumLoops() != 2 || op.getNumParallelLoops() != 2 ||
+      op.getNumDpsInits() != 1 ||
+      !op.getMatchingIndexingMap(op.getDpsInitOperand(0)).isIdentity())
+    return false;
+  return llvm::all_of(op->getOpOperands(), [&](OpOperand &operand) {
+    return operand.get() != product ||
+           (op.isDpsInput(&operand) &&
+            op.getMatchingIndexingMap(&operand).isIdentity());
+  });
+}
+
+static TileRoot findRoot(const MatrixProduct &product) {
+  auto user = dyn_cast_or_null<linalg::LinalgOp>(getOnlyUser(product.op));
+  if (!user || user->getBlock() != product.op->getBlock() ||
+      !isElementwiseOn(user, product.op->getResult(0)))
+    return {product.op, {product}};
+  TileRoot root{user, {}};
+  for (Value input : user.getDpsInputs()) {
+    Operation *producer = input.getDefiningOp();
+    if (!producer || producer->getBlock() != user->getBlock() ||
+        getOnlyUser(producer) != user ||
+        !isElementwiseOn(user, producer->getResult(0)))
+      continue;
+    std::optional<MatrixProduct> other = matchUntiled(producer);
+    if (other && root.products.size() < kMaxProducts &&
+        llvm::none_of(root.products, [&](const MatrixProduct &known) {
+          return known.op == other->op;
+        }))
+      root.products.push_back(*other);
+  }
+  if (llvm::none_of(root.products, [&](const MatrixProduct &known) {
+        return known.op == product.op;
+      }))
+    return {product.op, {product}};
+  return root;
+}
+
+namespace {
+struct TileProductsPass
+    : omnimoe::impl::TileProductsPassBase<TileProductsPass> {
+  LogicalResult tileRoot(IRRewriter &rewriter, TileRoot root,
+                         TargetAttr target) {
+    ProductTile tile = chooseProductTile(root.products.front(), target);
+    SmallVector<OpFoldResult> sizes(root.op.getNumLoops(),
+                                    rewriter.getIndexAttr(0));
+    bool isProduct = root.op == root.products.front().op;
+    sizes[isProduct ? root.products.front().rowLoop : 0] =
+        rewriter.getIndexAttr(tile.rows);
+    sizes[isProduct ? root.products.front().columnLoop : 1] =
+        rewriter.getIndexAttr(tile.columns);
+
+    scf::SCFTilingOptions tiling;
+    tiling.setLoopType(scf::SCFTilingOptions::LoopType::ForallOp);
+    tiling.setTileSizes(sizes);
+    scf::SCFTileAndFuseOptions options;
+    options.setTilingOptions(tiling);
+    options.setFusionControlFn(
+        [&](tensor::ExtractSliceOp, OpResult producer, bool)
+            -> std::optional<scf::SCFTileAndFuseOptions::ControlFnResult> {
+          Operation *op = producer.getOwner();
+          bool fused =
+              isa<linalg::FillOp>(op) ||
+              llvm::any_of(root.products, [&](const MatrixProduct &product) {
+                return product.op == op;
+              });
+          if (!fused)
+            return std::nullopt;
+          return scf::SCFTileAndFuseOptions::ControlFnResult{};
+        });
+    rewriter.setInsertionPoint(root.op);
+    FailureOr<scf::SCFTileAndFuseResult> tiled =
+        scf::tileConsumerAndFuseProducersUsingSCF(
+            rewriter, cast<TilingInterface>(root.op.getOperation()), options);
+    if (failed(tiled))
+      return root.op.emitOpError("could not be tiled along its rows and "
+                                 "columns");
+    for (OpResult result : root.op->getResults())
+      rewriter.replaceAllUsesWith(result, tiled->replacements.lookup(result));
+    rewriter.eraseOp(root.op);
+    for (const MatrixProduct &product : root.products)
+      if (!isProduct && isOpTriviallyDead(product.op))
+        rewriter.eraseOp(product.op);
+    ++numTiled;
+    numFused += isProduct ? 0 : root.products.size();
+    return success();
+  }
+
+  void runOnOperation() override {
+    TargetAttr target = getTarget(getOperation()->getParentOfType<ModuleOp>());
+    IRRewriter rewriter(&getContext());
+    while (std::optional<MatrixProduct> product =
+               findLastProduct(getOperation()))
+      if (failed(tileRoot(rewriter, findRoot(*product), target)))
+        return signalPassFailure();
+  }
+};
+} // namespace

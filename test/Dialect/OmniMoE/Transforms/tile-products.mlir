@@ -1,0 +1,72 @@
+// RUN: omni-opt %s --pass-pipeline='builtin.module(func.func(omnimoe-tile-products),canonicalize)' --split-input-file | FileCheck %s
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// Two products and what is made of them share a tile, each with its zeros.
+// CHECK-LABEL: func.func @swiglu
+// CHECK: scf.forall (%[[I:.*]], %[[J:.*]]) = (0, 0) to (%{{.*}}, 200) step (64, 64)
+// CHECK-COUNT-2: linalg.matmul {{.*}} -> tensor<?x?xf32>
+// CHECK: %[[H:.*]] = linalg.generic {{.*}} outs(%{{.*}} : tensor<?x?xbf16>)
+// CHECK: tensor.parallel_insert_slice %[[H]] into %{{.*}}[%[[I]], %[[J]]]
+// CHECK-NOT: linalg.matmul
+func.func @swiglu(%x: tensor<?x32xbf16>, %g: tensor<200x32xbf16>, %u: tensor<200x32xbf16>) -> tensor<?x200xbf16> {
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0.0 : f32
+  %T = tensor.dim %x, %c0 : tensor<?x32xbf16>
+  %e = tensor.empty(%T) : tensor<?x200xf32>
+  %f = linalg.fill ins(%zero : f32) outs(%e : tensor<?x200xf32>) -> tensor<?x200xf32>
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %g : tensor<?x32xbf16>, tensor<200x32xbf16>) outs(%f : tensor<?x200xf32>) -> tensor<?x200xf32>
+  %q = linalg.matmul indexing_maps = #nt ins(%x, %u : tensor<?x32xbf16>, tensor<200x32xbf16>) outs(%f : tensor<?x200xf32>) -> tensor<?x200xf32>
+  %h0 = tensor.empty(%T) : tensor<?x200xbf16>
+  %h = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%p, %q : tensor<?x200xf32>, tensor<?x200xf32>) outs(%h0 : tensor<?x200xbf16>) {
+  ^bb0(%a: f32, %b: f32, %out: bf16):
+    %m = arith.mulf %a, %b : f32
+    %r = arith.truncf %m : f32 to bf16
+    linalg.yield %r : bf16
+  } -> tensor<?x200xbf16>
+  return %h : tensor<?x200xbf16>
+}
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// A product that is used twice, or by a reduction, is its own tile; the
+// reduction is left for other tiles.
+// CHECK-LABEL: func.func @used_twice
+// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (64)
+// CHECK: linalg.matmul
+// CHECK: tensor.parallel_insert_slice
+// CHECK: linalg.generic
+// CHECK: linalg.generic
+func.func @used_twice(%x: tensor<?x32xf32>, %w: tensor<50x32xf32>, %p0: tensor<?x50xf32>, %m0: tensor<?xf32>) -> tensor<?x50xf32> {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x32xf32>, tensor<50x32xf32>) outs(%p0 : tensor<?x50xf32>) -> tensor<?x50xf32>
+  %m = linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]}
+      ins(%p : tensor<?x50xf32>) outs(%m0 : tensor<?xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %r = arith.maximumf %in, %out : f32
+    linalg.yield %r : f32
+  } -> tensor<?xf32>
+  %s = linalg.generic {indexing_maps = [#id, #row, #id], iterator_types = ["parallel", "parallel"]}
+      ins(%p, %m : tensor<?x50xf32>, tensor<?xf32>) outs(%p0 : tensor<?x50xf32>) {
+  ^bb0(%in: f32, %top: f32, %out: f32):
+    %r = arith.subf %in, %top : f32
+    linalg.yield %r : f32
+  } -> tensor<?x50xf32>
+  return %s : tensor<?x50xf32>
+}
+
+// -----
+
+// Integers are left alone.
+// CHECK-LABEL: func.func @integers
+// CHECK-NOT: scf.forall
+// CHECK: linalg.matmul
+func.func @integers(%a: tensor<128x32xi32>, %b: tensor<32x128xi32>, %c: tensor<128x128xi32>) -> tensor<128x128xi32> {
+  %p = linalg.matmul ins(%a, %b : tensor<128x32xi32>, tensor<32x128xi32>) outs(%c : tensor<128x128xi32>) -> tensor<128x128xi32>
+  return %p : tensor<128x128xi32>
+}
