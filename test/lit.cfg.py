@@ -35,6 +35,10 @@ if ptxas:
     config.available_features.add("ptxas")
     config.substitutions.append(("%ptxas", ptxas))
 
+# A driver for machines without a GPU, which keeps the rules and runs nothing.
+fake_cuda = os.path.join(config.test_exec_root, "Runtime", "libomnimoe-fake-cuda.so")
+config.substitutions.append(("%fake_cuda", fake_cuda))
+
 # A C compiler and where libomp lies, for objects compiled ahead of time.
 config.substitutions.append(("%cc", config.c_compiler))
 config.substitutions.append(("%llvm_lib", config.llvm_lib_dir))

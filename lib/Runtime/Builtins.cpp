@@ -2,6 +2,7 @@
 
 #include "omnimoe/Runtime/Builtins.h"
 
+#include "omnimoe/Runtime/Queue.h"
 #include <cstdint>
 #include <cstring>
 
@@ -150,6 +151,9 @@ void *mlir::omnimoe::runtime::findBuiltin(const char *name) {
     void *address;
   } functions[] = {
       {"memrefCopy", reinterpret_cast<void *>(&memrefCopy)},
+      {"omnimoe_gpu_launch", reinterpret_cast<void *>(&omnimoe_gpu_launch)},
+      {"omnimoe_gpu_tensor_map",
+       reinterpret_cast<void *>(&omnimoe_gpu_tensor_map)},
       {"__truncsfhf2", reinterpret_cast<void *>(&truncsfhf2)},
       {"__gnu_f2h_ieee", reinterpret_cast<void *>(&truncateToHalf)},
       {"__extendhfsf2", reinterpret_cast<void *>(&extendhfsf2)},

@@ -11,8 +11,9 @@
 
 namespace mlir::omnimoe::runtime {
 
-/// Address of one of these functions (memrefCopy and the conversions between
-/// f32 and the half-precision types); null for any other name.
+/// Address of one of these functions (memrefCopy, the conversions between f32
+/// and the half-precision types, and what enqueues kernels); null for any other
+/// name.
 void *findBuiltin(const char *name);
 
 } // namespace mlir::omnimoe::runtime

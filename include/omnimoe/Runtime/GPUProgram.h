@@ -1,0 +1,93 @@
+//===- GPUProgram.h - The kernels of a compiled program ---------*- C++ -*-===//
+//
+// Kernels come as PTX, which the driver compiles for its device (a cubin), or
+// as cubins that an earlier load kept. They are loaded into each context when a
+// call first needs them there. Links no LLVM.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_RUNTIME_GPUPROGRAM_H
+#define OMNIMOE_RUNTIME_GPUPROGRAM_H
+
+#include "omnimoe-c/omnimoe.h"
+#include "omnimoe/Runtime/GPUDevice.h"
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+namespace mlir::omnimoe::runtime {
+
+/// What the kernels of a program are made from.
+struct GPUImage {
+  /// The chip that the code is for: "sm_90a".
+  std::string chip;
+  /// PTX: any number of texts, one after the other, each with its `.version`.
+  std::string ptx;
+  /// What the texts were compiled to, in the same order; empty: not yet.
+  std::vector<std::string> cubins;
+  /// The kernels in the order that the host code counts them in.
+  std::vector<std::string> kernelNames;
+};
+
+/// A kernel of a context.
+struct GPUKernel {
+  cuda::Function function;
+  /// Dynamic shared memory that a block can have, in bytes.
+  int32_t maxSharedBytes;
+};
+
+class GPUProgram {
+public:
+  /// Is told the cubins when PTX has been compiled.
+  using CubinObserver = std::function<void(const std::vector<std::string> &)>;
+
+  explicit GPUProgram(GPUImage image, CubinObserver observer = nullptr);
+  /// Unloads the kernels, but for those that a stream capture has seen: a graph
+  /// may launch them again, and does not say when it goes.
+  ~GPUProgram();
+  GPUProgram(const GPUProgram &) = delete;
+  GPUProgram &operator=(const GPUProgram &) = delete;
+
+  /// The kernels in `context`, which is current and of `device`; loads them the
+  /// first time. They live as long as this object.
+  OmniMoeStatus getKernels(const cuda::Driver &driver, cuda::Device device,
+                           cuda::Context context,
+                           const std::vector<GPUKernel> *&kernels,
+                           std::string &message);
+
+  /// Remembers that a graph may hold launches of these kernels.
+  void keepLoaded() { kept = true; }
+  bool isKeptLoaded() const { return kept; }
+
+  const std::string &getKernelName(size_t index) const {
+    return image.kernelNames[index];
+  }
+
+  /// The image with the cubins known by now.
+  GPUImage getImage() const;
+
+private:
+  struct Loaded {
+    cuda::Context context;
+    std::vector<cuda::Module> modules;
+    std::vector<GPUKernel> kernels;
+  };
+
+  OmniMoeStatus load(const cuda::Driver &driver, cuda::Device device,
+                     Loaded &loaded, std::string &message);
+  bool loadModules(const cuda::Driver &driver, Loaded &loaded,
+                   cuda::Result &result);
+  OmniMoeStatus findKernels(const cuda::Driver &driver, cuda::Device device,
+                            Loaded &loaded, std::string &message);
+
+  mutable std::mutex mutex;
+  GPUImage image;
+  CubinObserver observer;
+  std::vector<std::unique_ptr<Loaded>> contexts;
+  std::atomic<bool> kept{false};
+};
+
+} // namespace mlir::omnimoe::runtime
+
+#endif // OMNIMOE_RUNTIME_GPUPROGRAM_H

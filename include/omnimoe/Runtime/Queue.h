@@ -1,0 +1,48 @@
+//===- Queue.h - What compiled host code launches kernels on ----*- C++ -*-===//
+
+#ifndef OMNIMOE_RUNTIME_QUEUE_H
+#define OMNIMOE_RUNTIME_QUEUE_H
+
+#include "omnimoe/Runtime/GPUProgram.h"
+
+namespace mlir::omnimoe::runtime {
+
+/// One call of a GPU program: its stream, its kernels on the device, and the
+/// first thing that went wrong, after which nothing is launched any more.
+/// Compiled code hands a pointer to it back to the functions below.
+struct Queue {
+  const cuda::Driver &driver;
+  const GPUProgram &program;
+  const std::vector<GPUKernel> &kernels;
+  cuda::Stream stream;
+  /// Empty if all went well.
+  std::string error = {};
+};
+
+} // namespace mlir::omnimoe::runtime
+
+extern "C" {
+
+/// Enqueues kernel number `kernel` of the program. Sizes are in blocks and
+/// threads; a grid without blocks is no work. `parameters` points to the value
+/// of each parameter, which is copied.
+OMNIMOE_EXPORT void omnimoe_gpu_launch(void *queue, int32_t kernel,
+                                       int64_t gridX, int64_t gridY,
+                                       int64_t gridZ, int64_t blockX,
+                                       int64_t blockY, int64_t blockZ,
+                                       int64_t sharedBytes, void **parameters);
+
+/// Writes to `map` (128 bytes on the host, aligned to 64) how the tensor memory
+/// accelerator finds tiles of `box` elements in the array at `base`. Sizes and
+/// boxes stand innermost first; `strides` are the bytes from one element to the
+/// next in each dimension but the first. What lies outside of the array reads
+/// as zero.
+OMNIMOE_EXPORT void omnimoe_gpu_tensor_map(void *queue, void *map, void *base,
+                                           int32_t type, int32_t rank,
+                                           const int64_t *sizes,
+                                           const int64_t *strides,
+                                           const int32_t *box,
+                                           int32_t swizzleBytes);
+}
+
+#endif // OMNIMOE_RUNTIME_QUEUE_H

@@ -1,0 +1,149 @@
+//===- GPUProgram.cpp - The kernels of a compiled program -----------------===//
+
+#include "omnimoe/Runtime/GPUProgram.h"
+
+#include "omnimoe/Runtime/PTXCompiler.h"
+
+using namespace mlir::omnimoe::runtime;
+
+GPUProgram::GPUProgram(GPUImage image, CubinObserver observer)
+    : image(std::move(image)), observer(std::move(observer)) {}
+
+static void unload(const cuda::Driver &driver, cuda::Context context,
+                   std::vector<cuda::Module> &modules) {
+  cuda::ContextScope scope(driver, context);
+  cuda::RelaxedCapture relaxed(driver);
+  if (scope.getResult() == cuda::kSuccess)
+    for (cuda::Module module : modules)
+      driver.moduleUnload(module);
+  modules.clear();
+}
+
+GPUProgram::~GPUProgram() {
+  std::string ignored;
+  // When the process ends, the driver frees all there is, and may have ended.
+  if (kept || contexts.empty() || cuda::isProcessEnding())
+    return;
+  if (const cuda::Driver *driver = cuda::getDriver(ignored))
+    for (auto &loaded : contexts)
+      unload(*driver, loaded->context, loaded->modules);
+}
+
+GPUImage GPUProgram::getImage() const {
+  std::lock_guard<std::mutex> lock(mutex);
+  return image;
+}
+
+OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
+                                     cuda::Device device, cuda::Context context,
+                                     const std::vector<GPUKernel> *&kernels,
+                                     std::string &message) {
+  std::lock_guard<std::mutex> lock(mutex);
+  for (const auto &loaded : contexts)
+    if (loaded->context == context) {
+      kernels = &loaded->kernels;
+      return OMNIMOE_OK;
+    }
+  auto loaded = std::make_unique<Loaded>();
+  loaded->context = context;
+  if (OmniMoeStatus status = load(driver, device, *loaded, message)) {
+    unload(driver, context, loaded->modules);
+    return status;
+  }
+  kernels = &loaded->kernels;
+  contexts.push_back(std::move(loaded));
+  return OMNIMOE_OK;
+}
+
+/// Loads the cubins; takes back what is loaded if one cannot be.
+bool GPUProgram::loadModules(const cuda::Driver &driver, Loaded &loaded,
+                             cuda::Result &result) {
+  for (const std::string &cubin : image.cubins) {
+    cuda::Module module = nullptr;
+    result = driver.moduleLoadData(&module, cubin.data());
+    if (result != cuda::kSuccess) {
+      unload(driver, loaded.context, loaded.modules);
+      return false;
+    }
+    loaded.modules.push_back(module);
+  }
+  return true;
+}
+
+OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
+                               Loaded &loaded, std::string &message) {
+  GPUDevice info;
+  if (cuda::Result result = getGPUDevice(driver, device, info)) {
+    message = "cuda:" + std::to_string(device) +
+              " cannot be asked: " + driver.describe(result);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  if (!canRun(info, image.chip)) {
+    message = explainCannotRun(info, image.chip);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+
+  // A driver older than the one that made the cubins may not take them; then
+  // the PTX decides.
+  cuda::RelaxedCapture relaxed(driver);
+  cuda::Result result = cuda::kSuccess;
+  if (image.cubins.empty() || !loadModules(driver, loaded, result)) {
+    std::vector<std::string> cubins;
+    if (OmniMoeStatus status = compilePTX(driver, loaded.context,
+                                          splitPTX(image.ptx), cubins, message))
+      return status;
+    image.cubins = std::move(cubins);
+    if (!loadModules(driver, loaded, result)) {
+      image.cubins.clear();
+      message = "the kernels cannot be loaded: " + driver.describe(result);
+      return OMNIMOE_DEVICE_ERROR;
+    }
+    if (observer)
+      observer(image.cubins);
+  }
+  return findKernels(driver, device, loaded, message);
+}
+
+/// Allows a kernel all the shared memory of the device that its own static
+/// variables leave.
+static cuda::Result allowSharedMemory(const cuda::Driver &driver,
+                                      int32_t available, GPUKernel &kernel) {
+  int32_t used = 0;
+  if (cuda::Result result = driver.funcGetAttribute(
+          &used, cuda::kStaticSharedBytes, kernel.function))
+    return result;
+  kernel.maxSharedBytes = available - used;
+  return driver.funcSetAttribute(kernel.function, cuda::kMaxDynamicSharedBytes,
+                                 kernel.maxSharedBytes);
+}
+
+OmniMoeStatus GPUProgram::findKernels(const cuda::Driver &driver,
+                                      cuda::Device device, Loaded &loaded,
+                                      std::string &message) {
+  int32_t available = 0;
+  cuda::Result result = driver.deviceGetAttribute(
+      &available, cuda::kMaxSharedBytesPerBlock, device);
+  for (const std::string &name : image.kernelNames) {
+    GPUKernel kernel{};
+    for (cuda::Module module : loaded.modules) {
+      if (result != cuda::kSuccess || kernel.function)
+        break;
+      result = driver.moduleGetFunction(&kernel.function, module, name.c_str());
+      if (result == cuda::kNotFound) {
+        kernel.function = nullptr;
+        result = cuda::kSuccess;
+      }
+    }
+    if (result == cuda::kSuccess && !kernel.function)
+      result = cuda::kNotFound;
+    if (result == cuda::kSuccess)
+      result = allowSharedMemory(driver, available, kernel);
+    if (result != cuda::kSuccess) {
+      message =
+          "kernel '" + name + "' cannot be loaded: " + driver.describe(result);
+      return OMNIMOE_DEVICE_ERROR;
+    }
+    loaded.kernels.push_back(kernel);
+  }
+  return OMNIMOE_OK;
+}

@@ -1,0 +1,133 @@
+//===- Queue.cpp - What compiled host code launches kernels on ------------===//
+
+#include "omnimoe/Runtime/Queue.h"
+
+#include <algorithm>
+#include <iterator>
+#include <limits>
+
+using namespace mlir::omnimoe::runtime;
+
+static std::string toText(const char *brackets, const int64_t *sizes,
+                          int32_t count) {
+  std::string text(1, brackets[0]);
+  for (int32_t i = 0; i < count; ++i)
+    text += (i ? ", " : "") + std::to_string(sizes[i]);
+  return text + brackets[1];
+}
+
+//===----------------------------------------------------------------------===//
+// Launches
+//===----------------------------------------------------------------------===//
+
+void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
+                        int64_t gridY, int64_t gridZ, int64_t blockX,
+                        int64_t blockY, int64_t blockZ, int64_t sharedBytes,
+                        void **parameters) {
+  auto &queue = *static_cast<Queue *>(opaque);
+  if (!queue.error.empty())
+    return;
+  if (index < 0 || static_cast<size_t>(index) >= queue.kernels.size()) {
+    queue.error = "the program launches kernel " + std::to_string(index) +
+                  " of " + std::to_string(queue.kernels.size());
+    return;
+  }
+  if (gridX == 0 || gridY == 0 || gridZ == 0)
+    return;
+  const GPUKernel &kernel = queue.kernels[index];
+  const int64_t sizes[] = {gridX,  gridY,  gridZ,      blockX,
+                           blockY, blockZ, sharedBytes};
+  cuda::Result result = cuda::kInvalidValue;
+  // The driver takes 32 bits and checks the sizes within them.
+  if (std::all_of(std::begin(sizes), std::end(sizes), [](int64_t size) {
+        return size >= 0 && size <= std::numeric_limits<uint32_t>::max();
+      }))
+    result = queue.driver.launchKernel(
+        kernel.function, gridX, gridY, gridZ, blockX, blockY, blockZ,
+        sharedBytes, queue.stream, parameters, /*extra=*/nullptr);
+  if (result == cuda::kSuccess)
+    return;
+  queue.error = "kernel '" + queue.program.getKernelName(index) +
+                "' cannot be launched on a grid of " + toText("()", sizes, 3) +
+                " blocks of " + toText("()", sizes + 3, 3) + " threads with " +
+                std::to_string(sharedBytes) + " of at most " +
+                std::to_string(kernel.maxSharedBytes) +
+                " bytes of shared memory: " + queue.driver.describe(result);
+  // Errors of kernels arrive with a later call.
+  if (result >= 700 && result < 800)
+    queue.error += ", of this or of an earlier kernel of the process";
+}
+
+//===----------------------------------------------------------------------===//
+// Tensor maps
+//===----------------------------------------------------------------------===//
+
+/// CUtensorMapDataType of an OmniMoeType.
+static int32_t getTensorMapType(int32_t type) {
+  switch (type) {
+  case OMNIMOE_F32:
+    return 7;
+  case OMNIMOE_F16:
+    return 6;
+  case OMNIMOE_BF16:
+    return 9;
+  case OMNIMOE_I32:
+    return 3;
+  default:
+    return -1;
+  }
+}
+
+/// CUtensorMapSwizzle of a width.
+static int32_t getTensorMapSwizzle(int32_t bytes) {
+  switch (bytes) {
+  case 0:
+    return 0;
+  case 32:
+    return 1;
+  case 64:
+    return 2;
+  case 128:
+    return 3;
+  default:
+    return -1;
+  }
+}
+
+void omnimoe_gpu_tensor_map(void *opaque, void *map, void *base, int32_t type,
+                            int32_t rank, const int64_t *sizes,
+                            const int64_t *strides, const int32_t *box,
+                            int32_t swizzleBytes) {
+  constexpr int32_t kMaxRank = 5, kNoInterleave = 0, kPromoteTo256 = 3,
+                    kZeroOutside = 0;
+  auto &queue = *static_cast<Queue *>(opaque);
+  if (!queue.error.empty())
+    return;
+  int32_t dataType = getTensorMapType(type);
+  int32_t swizzle = getTensorMapSwizzle(swizzleBytes);
+  cuda::Result result = cuda::kInvalidValue;
+  if (rank >= 1 && rank <= kMaxRank && dataType >= 0 && swizzle >= 0) {
+    uint64_t size[kMaxRank], stride[kMaxRank];
+    uint32_t tile[kMaxRank], step[kMaxRank];
+    for (int32_t i = 0; i < rank; ++i) {
+      size[i] = sizes[i];
+      stride[i] = i + 1 < rank ? strides[i] : 0;
+      tile[i] = box[i];
+      step[i] = 1;
+    }
+    result = queue.driver.tensorMapEncodeTiled(
+        static_cast<cuda::TensorMap *>(map), dataType, rank, base, size, stride,
+        tile, step, kNoInterleave, swizzle, kPromoteTo256, kZeroOutside);
+  }
+  if (result == cuda::kSuccess)
+    return;
+  int64_t tile[kMaxRank] = {};
+  int32_t shown = std::clamp(rank, 0, kMaxRank);
+  std::copy_n(box, shown, tile);
+  queue.error = "no tensor map of type " + std::to_string(type) + ", sizes " +
+                toText("[]", sizes, shown) + ", strides " +
+                toText("[]", strides, std::max(shown - 1, 0)) + ", tiles " +
+                toText("[]", tile, shown) + ", swizzle " +
+                std::to_string(swizzleBytes) + ": " +
+                queue.driver.describe(result);
+}

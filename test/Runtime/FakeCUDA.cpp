@@ -1,0 +1,586 @@
+//===- FakeCUDA.cpp - A CUDA driver without a GPU -------------------------===//
+//
+// A cubin of this driver is its PTX behind a mark, so that names and sizes of
+// parameters can be read of either.
+//
+//===----------------------------------------------------------------------===//
+
+#include "FakeCUDA.h"
+
+#include "omnimoe/Runtime/CUDADriver.h"
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+using namespace mlir::omnimoe::runtime::cuda;
+
+namespace mlir::omnimoe::runtime::cuda {
+struct ContextObject {
+  Device device;
+};
+struct ModuleObject {
+  Context context;
+  std::string text;
+  std::map<std::string, std::unique_ptr<FunctionObject>> functions;
+};
+struct FunctionObject {
+  Module module;
+  std::string name;
+  std::vector<int> parameterSizes;
+  int32_t maxDynamicSharedBytes = 48 << 10;
+};
+struct LinkStateObject {
+  std::string text;
+  char *errorLog = nullptr;
+  size_t errorLogBytes = 0;
+};
+} // namespace mlir::omnimoe::runtime::cuda
+
+//===----------------------------------------------------------------------===//
+// State
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+constexpr char kCubinMark[] = "\177ELF fake cubin\n";
+constexpr int32_t kStaticShared = 1024, kSharedOptIn = 232448;
+constexpr Result kNotInitialized = 3, kInvalidDevice = 101, kInvalidImage = 200,
+                 kInvalidContext = 201, kInvalidHandle = 400,
+                 kCaptureUnsupported = 900;
+
+struct State {
+  State() {
+    const char *setup = std::getenv("FAKE_CUDA");
+    std::string text = setup ? setup : "";
+    for (size_t begin = 0; begin < text.size();) {
+      size_t end = std::min(text.find(',', begin), text.size());
+      set(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    for (int i = 0; i < devices; ++i)
+      primary.push_back(std::make_unique<ContextObject>(ContextObject{i}));
+  }
+
+  void set(const std::string &entry) {
+    size_t equals = entry.find('=');
+    std::string key = entry.substr(0, equals), value = entry.substr(equals + 1);
+    if (key == "devices")
+      devices = std::atoi(value.c_str());
+    else if (key == "capability")
+      capability = std::atoi(value.c_str());
+    else if (key == "version")
+      version = std::atoi(value.c_str());
+    else if (key == "fail")
+      failures[value.substr(0, value.find(':'))] =
+          std::atoi(value.c_str() + value.find(':') + 1);
+  }
+
+  std::recursive_mutex mutex;
+  int devices = 1, capability = 90, version = 13000;
+  bool initialized = false;
+  std::string log, shown;
+  std::map<std::string, int> counts;
+  std::map<std::string, Result> failures;
+  std::vector<std::unique_ptr<ContextObject>> primary;
+  std::set<Module> modules;
+  std::map<void *, Device> streams;
+  std::set<void *> capturing;
+  /// Device memory: its begin, its bytes, its device.
+  std::map<uintptr_t, std::pair<size_t, Device>> memory;
+};
+
+State &state() {
+  static auto *instance = new State;
+  return *instance;
+}
+
+thread_local std::vector<Context> contextStack;
+thread_local int captureMode = 0; // global
+
+Context current() {
+  return contextStack.empty() ? nullptr : contextStack.back();
+}
+
+/// One call: it holds the lock, stands in the log, and may have to fail.
+class Call {
+public:
+  enum Kind { Plain, NeedsContext, Unsafe };
+
+  Call(const char *name, Kind kind = Plain) : lock(state().mutex) {
+    State &s = state();
+    s.log += name;
+    ++s.counts[name];
+    if (auto it = s.failures.find(name); it != s.failures.end() && it->second)
+      result = it->second;
+    else if (!s.initialized && std::strcmp(name, "cuInit"))
+      result = kNotInitialized;
+    else if (kind != Plain && !current())
+      result = kInvalidContext;
+    // What may wait or allocate breaks captures, unless the thread says that
+    // it knows what it does.
+    if (kind == Unsafe && !s.capturing.empty() &&
+        captureMode != kCaptureRelaxed)
+      forbid();
+  }
+  ~Call() { state().log += "\n"; }
+
+  void forbid() {
+    state().log += " forbidden";
+    result = kCaptureUnsupported;
+  }
+  void note(const std::string &text) { state().log += " " + text; }
+
+  Result result = kSuccess;
+
+private:
+  std::lock_guard<std::recursive_mutex> lock;
+};
+
+std::string hex(uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof(text), "0x%llx",
+                static_cast<unsigned long long>(value));
+  return text;
+}
+
+/// Bytes of the parameter that a line of PTX declares.
+int parameterSize(const std::string &line) {
+  size_t open = line.find('[');
+  if (open != std::string::npos)
+    return std::atoi(line.c_str() + open + 1);
+  for (auto [type, size] : {std::pair(".u64", 8),
+                            {".b64", 8},
+                            {".s64", 8},
+                            {".f64", 8},
+                            {".u32", 4},
+                            {".b32", 4},
+                            {".s32", 4},
+                            {".f32", 4},
+                            {".u16", 2},
+                            {".b16", 2},
+                            {".u8", 1},
+                            {".b8", 1}})
+    if (line.find(type) != std::string::npos)
+      return size;
+  return 8;
+}
+
+/// The kernel of a name in PTX; null if there is none.
+std::unique_ptr<FunctionObject> findEntry(Module module,
+                                          const std::string &name) {
+  size_t entry = module->text.find(".entry " + name + "(");
+  if (entry == std::string::npos)
+    return nullptr;
+  auto function = std::make_unique<FunctionObject>();
+  function->module = module;
+  function->name = name;
+  size_t end = module->text.find("\n)", entry);
+  for (size_t line = module->text.find(".param", entry); line < end;
+       line = module->text.find(".param", line + 1))
+    function->parameterSizes.push_back(parameterSize(
+        module->text.substr(line, module->text.find('\n', line) - line)));
+  return function;
+}
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Controls
+//===----------------------------------------------------------------------===//
+
+const char *fake_cuda_log() {
+  std::lock_guard lock(state().mutex);
+  state().shown = state().log;
+  return state().shown.c_str();
+}
+
+void fake_cuda_clear() {
+  std::lock_guard lock(state().mutex);
+  state().log.clear();
+  state().counts.clear();
+}
+
+int fake_cuda_count(const char *function) {
+  std::lock_guard lock(state().mutex);
+  return state().counts[function];
+}
+
+void *fake_cuda_alloc(int device, size_t bytes) {
+  std::lock_guard lock(state().mutex);
+  void *memory = std::aligned_alloc(256, (bytes + 256) / 256 * 256);
+  state().memory[reinterpret_cast<uintptr_t>(memory)] = {bytes, device};
+  return memory;
+}
+
+void fake_cuda_free(void *memory) {
+  std::lock_guard lock(state().mutex);
+  state().memory.erase(reinterpret_cast<uintptr_t>(memory));
+  std::free(memory);
+}
+
+void *fake_cuda_stream(int device) {
+  std::lock_guard lock(state().mutex);
+  auto *stream = reinterpret_cast<void *>(0x1000 + 16 * state().streams.size());
+  state().streams[stream] = device;
+  return stream;
+}
+
+void fake_cuda_capture(void *stream, int on) {
+  std::lock_guard lock(state().mutex);
+  if (on)
+    state().capturing.insert(stream);
+  else
+    state().capturing.erase(stream);
+}
+
+void fake_cuda_fail(const char *function, int result) {
+  std::lock_guard lock(state().mutex);
+  state().failures[function] = result;
+}
+
+//===----------------------------------------------------------------------===//
+// The driver
+//===----------------------------------------------------------------------===//
+
+#define FAKE(name) extern "C" FAKE_CUDA_EXPORT Result name
+
+FAKE(cuInit)(uint32_t) {
+  Call call("cuInit");
+  if (call.result)
+    return call.result;
+  if (state().devices == 0)
+    return kNoDevice;
+  state().initialized = true;
+  return kSuccess;
+}
+
+FAKE(cuDriverGetVersion)(int32_t *version) {
+  *version = state().version;
+  return kSuccess;
+}
+
+FAKE(cuGetErrorName)(Result result, const char **name) {
+  static const std::map<Result, const char *> names = {
+      {1, "CUDA_ERROR_INVALID_VALUE"},
+      {2, "CUDA_ERROR_OUT_OF_MEMORY"},
+      {100, "CUDA_ERROR_NO_DEVICE"},
+      {200, "CUDA_ERROR_INVALID_IMAGE"},
+      {218, "CUDA_ERROR_INVALID_PTX"},
+      {400, "CUDA_ERROR_INVALID_HANDLE"},
+      {500, "CUDA_ERROR_NOT_FOUND"},
+      {700, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+      {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"}};
+  auto it = names.find(result);
+  *name = it == names.end() ? nullptr : it->second;
+  return *name ? kSuccess : kInvalidValue;
+}
+
+FAKE(cuGetErrorString)(Result, const char **text) {
+  *text = "by the fake driver";
+  return kSuccess;
+}
+
+FAKE(cuDeviceGetCount)(int32_t *count) {
+  Call call("cuDeviceGetCount");
+  *count = state().devices;
+  return call.result;
+}
+
+FAKE(cuDeviceGetName)(char *name, int32_t length, Device device) {
+  Call call("cuDeviceGetName");
+  if (device < 0 || device >= state().devices)
+    return kInvalidDevice;
+  std::snprintf(name, length, "Fake GPU");
+  return call.result;
+}
+
+FAKE(cuDeviceGetAttribute)(int32_t *value, DeviceAttribute attribute,
+                           Device device) {
+  Call call("cuDeviceGetAttribute");
+  if (device < 0 || device >= state().devices)
+    return kInvalidDevice;
+  switch (attribute) {
+  case kMultiprocessors:
+    *value = 132;
+    break;
+  case kCapabilityMajor:
+    *value = state().capability / 10;
+    break;
+  case kCapabilityMinor:
+    *value = state().capability % 10;
+    break;
+  case kMaxSharedBytesPerBlock:
+    *value = kSharedOptIn;
+    break;
+  default:
+    return kInvalidValue;
+  }
+  return call.result;
+}
+
+FAKE(cuDevicePrimaryCtxRetain)(Context *context, Device device) {
+  Call call("cuDevicePrimaryCtxRetain");
+  if (device < 0 || device >= state().devices)
+    return kInvalidDevice;
+  if (call.result == kSuccess)
+    *context = state().primary[device].get();
+  return call.result;
+}
+
+FAKE(cuCtxGetCurrent)(Context *context) {
+  Call call("cuCtxGetCurrent");
+  *context = current();
+  return call.result;
+}
+
+FAKE(cuCtxGetDevice)(Device *device) {
+  Call call("cuCtxGetDevice", Call::NeedsContext);
+  if (call.result == kSuccess)
+    *device = current()->device;
+  return call.result;
+}
+
+FAKE(cuCtxPushCurrent_v2)(Context context) {
+  Call call("cuCtxPushCurrent_v2");
+  if (!context)
+    return kInvalidContext;
+  if (call.result == kSuccess)
+    contextStack.push_back(context);
+  return call.result;
+}
+
+FAKE(cuCtxPopCurrent_v2)(Context *context) {
+  Call call("cuCtxPopCurrent_v2", Call::NeedsContext);
+  if (call.result == kSuccess) {
+    *context = contextStack.back();
+    contextStack.pop_back();
+  }
+  return call.result;
+}
+
+FAKE(cuModuleLoadData)(Module *module, const void *image) {
+  Call call("cuModuleLoadData", Call::Unsafe);
+  if (call.result)
+    return call.result;
+  std::string text = static_cast<const char *>(image);
+  if (text.compare(0, std::strlen(kCubinMark), kCubinMark) != 0)
+    return kInvalidImage;
+  *module = new ModuleObject{current(), std::move(text), {}};
+  state().modules.insert(*module);
+  return kSuccess;
+}
+
+FAKE(cuModuleUnload)(Module module) {
+  Call call("cuModuleUnload", Call::Unsafe);
+  if (call.result)
+    return call.result;
+  if (!state().modules.erase(module) || module->context != current())
+    return kInvalidHandle;
+  delete module;
+  return kSuccess;
+}
+
+FAKE(cuModuleGetFunction)(Function *function, Module module, const char *name) {
+  Call call("cuModuleGetFunction", Call::NeedsContext);
+  if (call.result)
+    return call.result;
+  if (!state().modules.count(module) || module->context != current())
+    return kInvalidHandle;
+  auto &known = module->functions[name];
+  if (!known)
+    known = findEntry(module, name);
+  *function = known.get();
+  return known ? kSuccess : kNotFound;
+}
+
+FAKE(cuFuncGetAttribute)(int32_t *value, FunctionAttribute attribute,
+                         Function) {
+  Call call("cuFuncGetAttribute", Call::NeedsContext);
+  if (attribute != kStaticSharedBytes)
+    return kInvalidValue;
+  *value = kStaticShared;
+  return call.result;
+}
+
+FAKE(cuFuncSetAttribute)(Function function, FunctionAttribute attribute,
+                         int32_t value) {
+  Call call("cuFuncSetAttribute", Call::NeedsContext);
+  if (call.result)
+    return call.result;
+  if (attribute != kMaxDynamicSharedBytes || value < 0 ||
+      value > kSharedOptIn - kStaticShared)
+    return kInvalidValue;
+  function->maxDynamicSharedBytes = value;
+  return kSuccess;
+}
+
+FAKE(cuLinkCreate_v2)(uint32_t numOptions, JITOption *options, void **values,
+                      LinkState *link) {
+  Call call("cuLinkCreate_v2", Call::Unsafe);
+  if (call.result)
+    return call.result;
+  *link = new LinkStateObject;
+  for (uint32_t i = 0; i < numOptions; ++i) {
+    if (options[i] == kErrorLog)
+      (*link)->errorLog = static_cast<char *>(values[i]);
+    if (options[i] == kErrorLogBytes)
+      (*link)->errorLogBytes = reinterpret_cast<size_t>(values[i]);
+  }
+  return kSuccess;
+}
+
+FAKE(cuLinkAddData_v2)(LinkState link, JITInput type, void *data, size_t size,
+                       const char *, uint32_t, JITOption *, void **) {
+  Call call("cuLinkAddData_v2", Call::Unsafe);
+  auto *text = static_cast<const char *>(data);
+  if (call.result)
+    return call.result;
+  if (type != kPTXInput || size == 0 || text[size - 1] != 0)
+    return kInvalidValue;
+  if (!std::strstr(text, ".version ")) {
+    std::snprintf(link->errorLog, link->errorLogBytes, "no .version");
+    return kInvalidPTX;
+  }
+  link->text += text;
+  return kSuccess;
+}
+
+FAKE(cuLinkComplete)(LinkState link, void **cubin, size_t *size) {
+  Call call("cuLinkComplete", Call::Unsafe);
+  if (call.result)
+    return call.result;
+  link->text.insert(0, kCubinMark);
+  *cubin = link->text.data();
+  *size = link->text.size();
+  return kSuccess;
+}
+
+FAKE(cuLinkDestroy)(LinkState link) {
+  Call call("cuLinkDestroy");
+  delete link;
+  return call.result;
+}
+
+FAKE(cuLaunchKernel)(Function function, uint32_t gridX, uint32_t gridY,
+                     uint32_t gridZ, uint32_t blockX, uint32_t blockY,
+                     uint32_t blockZ, uint32_t sharedBytes, Stream stream,
+                     void **parameters, void **extra) {
+  Call call("cuLaunchKernel", Call::NeedsContext);
+  if (call.result)
+    return call.result;
+  State &s = state();
+  if (!s.modules.count(function->module) ||
+      function->module->context != current())
+    return kInvalidHandle;
+  if (auto it = s.streams.find(stream);
+      it != s.streams.end() && it->second != current()->device)
+    return kInvalidHandle;
+  uint64_t threads = uint64_t(blockX) * blockY * blockZ;
+  if (!gridX || !gridY || !gridZ || gridX > 0x7fffffff || gridY > 65535 ||
+      gridZ > 65535 || threads == 0 || threads > 1024 || extra ||
+      sharedBytes > uint32_t(function->maxDynamicSharedBytes))
+    return kInvalidValue;
+  char sizes[256];
+  std::snprintf(sizes, sizeof(sizes),
+                "device=%d stream=%p grid=%u,%u,%u block=%u,%u,%u shared=%u",
+                current()->device, stream, gridX, gridY, gridZ, blockX, blockY,
+                blockZ, sharedBytes);
+  std::string text = "kernel=" + function->name + " " + sizes + " parameters=";
+  for (size_t i = 0; i < function->parameterSizes.size(); ++i) {
+    uint64_t value = 0;
+    std::memcpy(&value, parameters[i],
+                std::min(function->parameterSizes[i], 8));
+    text += (i ? "," : "") + hex(value);
+  }
+  call.note(text);
+  return kSuccess;
+}
+
+FAKE(cuPointerGetAttributes)(uint32_t count, PointerAttribute *attributes,
+                             void **values, DevicePointer pointer) {
+  Call call("cuPointerGetAttributes");
+  if (call.result)
+    return call.result;
+  auto it = state().memory.upper_bound(pointer);
+  bool known = it != state().memory.begin() &&
+               pointer < std::prev(it)->first + std::prev(it)->second.first;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (attributes[i] == kMemoryType)
+      *static_cast<uint32_t *>(values[i]) = known ? kDeviceMemory : 0;
+    else if (attributes[i] == kDeviceOrdinal)
+      *static_cast<int32_t *>(values[i]) =
+          known ? std::prev(it)->second.second : -2;
+    else
+      return kInvalidValue;
+  }
+  return kSuccess;
+}
+
+FAKE(cuThreadExchangeStreamCaptureMode)(CaptureMode *mode) {
+  Call call("cuThreadExchangeStreamCaptureMode");
+  int previous = captureMode;
+  captureMode = *mode;
+  *mode = static_cast<CaptureMode>(previous);
+  return call.result;
+}
+
+FAKE(cuStreamIsCapturing)(Stream stream, CaptureStatus *status) {
+  Call call("cuStreamIsCapturing");
+  *status = static_cast<CaptureStatus>(state().capturing.count(stream));
+  return call.result;
+}
+
+FAKE(cuStreamSynchronize)(Stream stream) {
+  Call call("cuStreamSynchronize", Call::NeedsContext);
+  if (state().capturing.count(stream))
+    call.forbid();
+  return call.result;
+}
+
+FAKE(cuMemcpyDtoHAsync_v2)(void *host, DevicePointer device, size_t bytes,
+                           Stream) {
+  Call call("cuMemcpyDtoHAsync_v2", Call::NeedsContext);
+  if (call.result == kSuccess)
+    std::memcpy(host, reinterpret_cast<void *>(device), bytes);
+  return call.result;
+}
+
+FAKE(cuTensorMapEncodeTiled)(TensorMap *map, int32_t type, uint32_t rank,
+                             void *base, const uint64_t *sizes,
+                             const uint64_t *strides, const uint32_t *box,
+                             const uint32_t *elementStrides, int32_t interleave,
+                             int32_t swizzle, int32_t l2Promotion,
+                             int32_t outOfBounds) {
+  Call call("cuTensorMapEncodeTiled");
+  std::string text = "type=" + std::to_string(type) +
+                     " base=" + hex(reinterpret_cast<uintptr_t>(base)) +
+                     " sizes=";
+  for (uint32_t i = 0; i < rank; ++i)
+    text += (i ? "," : "") + std::to_string(sizes[i]);
+  text += " strides=";
+  for (uint32_t i = 0; i + 1 < rank; ++i) {
+    text += (i ? "," : "") + std::to_string(strides[i]);
+    if (strides[i] % 16)
+      call.result = kInvalidValue;
+  }
+  text += " box=";
+  for (uint32_t i = 0; i < rank; ++i) {
+    text += (i ? "," : "") + std::to_string(box[i]);
+    if (box[i] == 0 || box[i] > 256 || elementStrides[i] != 1)
+      call.result = kInvalidValue;
+  }
+  text += " swizzle=" + std::to_string(swizzle);
+  call.note(text);
+  if (reinterpret_cast<uintptr_t>(map) % 64 ||
+      reinterpret_cast<uintptr_t>(base) % 16 || interleave || outOfBounds ||
+      l2Promotion < 0)
+    return kInvalidValue;
+  if (call.result == kSuccess)
+    std::memset(map, 0x5a, sizeof(TensorMap));
+  return call.result;
+}
