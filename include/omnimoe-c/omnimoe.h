@@ -82,6 +82,24 @@ OMNIMOE_EXPORT void omnimoe_default_options(OmniMoeOptions *options);
    {"name", "chip", "units", "attribute"}. */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_targets(OmniMoeString *json);
 
+/* The GPUs of this machine, as JSON: {"devices": [{"name": "cuda:0",
+   "description": "NVIDIA H100", "capability": [9, 0], "units": 132, "target":
+   "sm_90a"}], "missing": "no CUDA driver: ..."}. "target" is what programs for
+   the device are compiled for, null if none can be. "missing" says why there
+   are no devices, and is "" if there are. Starts the CUDA driver. */
+OMNIMOE_EXPORT OmniMoeStatus omnimoe_devices(OmniMoeString *json);
+
+/* The GPU whose memory an address is, counted as in "cuda:0"; -1 for memory of
+   the host. */
+OMNIMOE_EXPORT OmniMoeStatus omnimoe_memory_device(const void *memory,
+                                                   int32_t *device);
+
+/* Copies `bytes` bytes of a GPU's memory to `host`, after what is enqueued on
+   `stream`, and waits for them. */
+OMNIMOE_EXPORT OmniMoeStatus omnimoe_copy_to_host(void *host,
+                                                  const void *memory,
+                                                  int64_t bytes, void *stream);
+
 /* Threads that compiled programs use; 0 restores the machine's. */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_set_num_threads(int32_t threads);
 OMNIMOE_EXPORT int32_t omnimoe_get_num_threads(void);
@@ -129,7 +147,13 @@ OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_workspace_size(
 
 /* Runs the program: inputs in order, then outputs. Every tensor is checked
    against the program's signature first. With `workspace` NULL the call brings
-   its own. `stream` is the CUDA stream of a GPU program, else NULL. */
+   its own. `stream` is the CUDA stream of a GPU program, else NULL.
+   A program for a GPU runs on the device whose memory its tensors are, which
+   have to be aligned to 16 bytes. The call enqueues its kernels and returns. It
+   neither allocates nor waits, and may be captured into a CUDA graph, but the
+   first call on a device loads the kernels. The workspace is memory of that
+   device, aligned to 256 bytes, and never NULL where one is needed; it is in
+   use until what is enqueued has run. */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_invoke(
     const OmniMoeExecutable *executable, const OmniMoeTensor *tensors,
     size_t num_tensors, void *workspace, int64_t workspace_bytes, void *stream);

@@ -3,7 +3,7 @@
 #include "Executable.h"
 
 #include "Support.h"
-#include "omnimoe/Runtime/Launch.h"
+#include "omnimoe/Runtime/GPULaunch.h"
 #include "omnimoe/Target/Compiler.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -28,7 +28,7 @@ OmniMoeStatus omnimoe_executable_save(const OmniMoeExecutable *executable,
   if (!path)
     return capi::failOnNull("path");
   std::string message;
-  if (!writeFileAtomically(path, serialize(executable->getProgram().file),
+  if (!writeFileAtomically(path, serialize(executable->getProgram().getFile()),
                            message))
     return capi::fail(OMNIMOE_IO_ERROR, "path: " + message);
   return OMNIMOE_OK;
@@ -139,14 +139,20 @@ OmniMoeStatus omnimoe_executable_invoke(const OmniMoeExecutable *executable,
                                         int64_t workspace_bytes, void *stream) {
   if (!executable)
     return capi::failOnNull("executable");
-  if (stream)
+  const LoadedProgram &program = executable->getProgram();
+  const runtime::Signature &signature = program.file.signature;
+  const runtime::EntryPoints &entryPoints = program.code->getEntryPoints();
+  if (stream && !program.kernels)
     return capi::fail(OMNIMOE_INVALID_ARGUMENT,
                       "stream: expected null for a program compiled for "
                       "\"cpu\", got a stream");
-  const LoadedProgram &program = executable->getProgram();
   std::string message;
-  OmniMoeStatus status = runtime::launch(
-      program.file.signature, program.code->getEntryPoints(), tensors,
-      num_tensors, workspace, workspace_bytes, message);
+  OmniMoeStatus status =
+      program.kernels
+          ? runtime::launchOnGPU(signature, entryPoints, *program.kernels,
+                                 tensors, num_tensors, workspace,
+                                 workspace_bytes, stream, message)
+          : runtime::launch(signature, entryPoints, tensors, num_tensors,
+                            workspace, workspace_bytes, message);
   return status ? capi::fail(status, std::move(message)) : OMNIMOE_OK;
 }

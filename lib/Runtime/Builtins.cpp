@@ -152,6 +152,7 @@ void *mlir::omnimoe::runtime::findBuiltin(const char *name) {
   } functions[] = {
       {"memrefCopy", reinterpret_cast<void *>(&memrefCopy)},
       {"omnimoe_gpu_launch", reinterpret_cast<void *>(&omnimoe_gpu_launch)},
+      {"omnimoe_gpu_copy", reinterpret_cast<void *>(&omnimoe_gpu_copy)},
       {"omnimoe_gpu_tensor_map",
        reinterpret_cast<void *>(&omnimoe_gpu_tensor_map)},
       {"__truncsfhf2", reinterpret_cast<void *>(&truncsfhf2)},

@@ -14,6 +14,35 @@
 
 using namespace mlir::omnimoe::runtime;
 
+/// The device of an address; -1 if it is not memory of a GPU.
+static cuda::Result findMemory(const cuda::Driver &driver, const void *memory,
+                               cuda::Device &device) {
+  uint32_t type = 0;
+  int32_t ordinal = -1;
+  cuda::PointerAttribute attributes[] = {cuda::kMemoryType,
+                                         cuda::kDeviceOrdinal};
+  void *values[] = {&type, &ordinal};
+  cuda::Result result = driver.pointerGetAttributes(
+      2, attributes, values, reinterpret_cast<uintptr_t>(memory));
+  // Memory that the driver does not know has no type.
+  device = type == cuda::kDeviceMemory || type == cuda::kUnified ? ordinal : -1;
+  return result;
+}
+
+OmniMoeStatus mlir::omnimoe::runtime::findMemory(const void *memory,
+                                                 int32_t &device,
+                                                 std::string &message) {
+  const cuda::Driver *driver = cuda::getDriver(message);
+  if (!driver)
+    return OMNIMOE_DEVICE_ERROR;
+  if (cuda::Result result = ::findMemory(*driver, memory, device)) {
+    message =
+        "memory: cannot be asked for its device: " + driver->describe(result);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  return OMNIMOE_OK;
+}
+
 namespace {
 /// The GPU that a call runs on: that of its first memory.
 class CallDevice {
@@ -26,20 +55,14 @@ public:
   /// Checks that `pointer` is memory of the GPU that the call runs on.
   OmniMoeStatus add(const std::string &name, const void *pointer,
                     std::string &message) {
-    uint32_t type = 0;
-    int32_t ordinal = -1;
-    cuda::PointerAttribute attributes[] = {cuda::kMemoryType,
-                                           cuda::kDeviceOrdinal};
-    void *values[] = {&type, &ordinal};
-    cuda::Result result = driver.pointerGetAttributes(
-        2, attributes, values, reinterpret_cast<uintptr_t>(pointer));
+    cuda::Device ordinal = -1;
+    cuda::Result result = ::findMemory(driver, pointer, ordinal);
     if (result != cuda::kSuccess) {
       message = name + ": its memory cannot be asked for its device: " +
                 driver.describe(result);
       return OMNIMOE_DEVICE_ERROR;
     }
-    // Memory that the driver does not know has no type.
-    if (type != cuda::kDeviceMemory && type != cuda::kUnified) {
+    if (ordinal < 0) {
       message = name + ": expected memory of a GPU, got memory of the host";
       return OMNIMOE_DEVICE_ERROR;
     }

@@ -29,9 +29,9 @@ GPUProgram::~GPUProgram() {
       unload(*driver, loaded->context, loaded->modules);
 }
 
-GPUImage GPUProgram::getImage() const {
+std::vector<std::string> GPUProgram::getCubins() const {
   std::lock_guard<std::mutex> lock(mutex);
-  return image;
+  return image.cubins;
 }
 
 OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,

@@ -58,6 +58,18 @@ void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
     queue.error += ", of this or of an earlier kernel of the process";
 }
 
+void omnimoe_gpu_copy(void *opaque, void *target, const void *source,
+                      int64_t bytes) {
+  auto &queue = *static_cast<Queue *>(opaque);
+  if (!queue.error.empty() || bytes <= 0)
+    return;
+  if (cuda::Result result = queue.driver.memcpyDtoDAsync(
+          reinterpret_cast<uintptr_t>(target),
+          reinterpret_cast<uintptr_t>(source), bytes, queue.stream))
+    queue.error = std::to_string(bytes) +
+                  " bytes cannot be copied: " + queue.driver.describe(result);
+}
+
 //===----------------------------------------------------------------------===//
 // Tensor maps
 //===----------------------------------------------------------------------===//

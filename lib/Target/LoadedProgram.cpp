@@ -60,14 +60,38 @@ static LoadedPrograms &getLoadedPrograms() {
   return *programs;
 }
 
-static OmniMoeStatus link(ProgramFile file, LoadResult &result,
-                          std::string &message) {
+ProgramFile LoadedProgram::getFile() const {
+  ProgramFile result = file;
+  if (kernels)
+    result.cubins = kernels->getCubins();
+  return result;
+}
+
+/// Links the host code of a program. What a GPU makes of its kernels later goes
+/// to the disk `cache`, if there is one.
+static OmniMoeStatus link(ProgramFile file,
+                          const std::optional<ProgramCache> &cache,
+                          LoadResult &result, std::string &message) {
   std::unique_ptr<JitProgram> code;
   if (OmniMoeStatus status = JitProgram::load(file.object, code, message))
     return status;
   auto program = std::make_shared<LoadedProgram>();
   program->file = std::move(file);
   program->code = std::move(code);
+  if (program->file.isForGPU()) {
+    const ProgramFile &kept = program->file;
+    program->kernels = std::make_unique<runtime::GPUProgram>(
+        runtime::GPUImage{kept.target, kept.kernels, kept.cubins,
+                          kept.kernelNames},
+        [&kept, cache](const std::vector<std::string> &cubins) {
+          if (!cache)
+            return;
+          ProgramFile file = kept;
+          file.cubins = cubins;
+          std::string ignored;
+          cache->store(file, ignored);
+        });
+  }
   getLoadedPrograms().insert(program);
   result.program = std::move(program);
   return OMNIMOE_OK;
@@ -150,8 +174,9 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
                                          std::string &message) {
   result = LoadResult();
   std::string key = getProgramKey(request.source, request.options);
-  ProgramCache cache(request.cacheDirectory, request.cacheBytes);
-  bool hasCache = !request.cacheDirectory.empty();
+  std::optional<ProgramCache> cache;
+  if (!request.cacheDirectory.empty())
+    cache.emplace(request.cacheDirectory, request.cacheBytes);
   Dump dump(request);
 
   if (dump.isOn()) {
@@ -160,15 +185,15 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
   } else {
     if ((result.program = getLoadedPrograms().find(key))) {
       result.cached = true;
-      if (hasCache && !cache.contains(key))
-        cache.store(result.program->file, result.cacheMessage);
+      if (cache && !cache->contains(key))
+        cache->store(result.program->getFile(), result.cacheMessage);
       return OMNIMOE_OK;
     }
-    if (hasCache) {
-      if (std::optional<ProgramFile> file = cache.find(key)) {
+    if (cache) {
+      if (std::optional<ProgramFile> file = cache->find(key)) {
         std::string ignored;
         // An object that does not link counts as damaged too.
-        if (link(std::move(*file), result, ignored) == OMNIMOE_OK) {
+        if (link(std::move(*file), cache, result, ignored) == OMNIMOE_OK) {
           result.cached = true;
           return OMNIMOE_OK;
         }
@@ -189,10 +214,10 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
     message = "dump_dir: " + dump.getFailure();
     return OMNIMOE_IO_ERROR;
   }
-  if (OmniMoeStatus status = link(std::move(file), result, message))
+  if (OmniMoeStatus status = link(std::move(file), cache, result, message))
     return status;
-  if (hasCache)
-    cache.store(result.program->file, result.cacheMessage);
+  if (cache)
+    cache->store(result.program->file, result.cacheMessage);
   return OMNIMOE_OK;
 }
 
@@ -208,5 +233,5 @@ OmniMoeStatus mlir::omnimoe::loadProgram(ProgramFile file, LoadResult &result,
   result.cached = true;
   if ((result.program = getLoadedPrograms().find(file.key)))
     return OMNIMOE_OK;
-  return link(std::move(file), result, message);
+  return link(std::move(file), /*cache=*/std::nullopt, result, message);
 }

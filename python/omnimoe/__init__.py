@@ -1,6 +1,7 @@
 """omnimoe: a compiler for mixture-of-experts layers of very small experts.
 
-Functions, on NumPy arrays, torch CPU tensors, or anything with `__dlpack__`:
+Functions, on NumPy arrays, torch tensors, CuPy arrays, or anything with
+`__dlpack__`, on the CPU or on a CUDA GPU:
 
     scores, ids = omnimoe.route(row_logits, col_logits, top_k)
     y = omnimoe.experts(x, up, down, weights, ids)
@@ -51,7 +52,7 @@ from .functions import (
     tanh,
 )
 from .jit import JitFunction, TensorSpec, compile, jit
-from .targets import Target, TargetInfo, targets
+from .targets import DeviceInfo, Target, TargetInfo, devices, targets
 
 __version__: str = _core.version()
 
@@ -72,6 +73,7 @@ __all__ = [
     "CacheInfo",
     "CompileError",
     "DeviceError",
+    "DeviceInfo",
     "Executable",
     "ExpertIdError",
     "FileError",
@@ -86,6 +88,7 @@ __all__ = [
     "cache_info",
     "clear_cache",
     "compile",
+    "devices",
     "erf",
     "exp",
     "experts",

@@ -13,7 +13,6 @@ from . import _core, _settings
 from ._arrays import Argument
 from ._trace import Program, trace
 from .executable import Executable, compile_text
-from .targets import Target
 
 _Key = Tuple[Any, ...]
 
@@ -64,6 +63,7 @@ def program(
     function: Callable[..., Any],
     entry: str,
     arguments: Sequence[Argument],
+    target: str,
     schedule: str = "auto",
     deterministic: bool = False,
 ) -> Tuple[Executable, int]:
@@ -71,18 +71,18 @@ def program(
     traced = trace(function, entry, arguments)
     names = [argument.name for argument in arguments]
     chosen = schedule if schedule != "auto" else traced.schedule
-    return compiled(traced, chosen, deterministic or traced.deterministic, names), traced.mask
+    wanted = deterministic or traced.deterministic
+    return compiled(traced, target, chosen, wanted, names), traced.mask
 
 
 def compiled(
-    traced: Program, schedule: str, deterministic: bool, names: Sequence[str]
+    traced: Program, target: str, schedule: str, deterministic: bool, names: Sequence[str]
 ) -> Executable:
     """The program of a text in memory; compiles it if it is not there.
 
     Threads that want the same program wait for the first of them.
     """
     global _disk_hits
-    target = Target().name
     key = (traced.text, target, schedule, deterministic, _settings.planned_threads)
     with _lock:
         lock = _locks.setdefault(key, threading.Lock())

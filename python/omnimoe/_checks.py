@@ -14,18 +14,33 @@ from ._arrays import FLOATS, Argument
 from ._expr import ACTIVATIONS
 from ._names import SCHEDULES, WEIGHTINGS, check_name
 from .errors import ArgumentError, DeviceError, ShapeError
+from .targets import of_device
 
 #: Expert ids are i32.
 MAX_EXPERTS = 2**31 - 1
 
 
-def device(arguments: Sequence[Argument], expected: str = "cpu") -> None:
-    """All arguments must be on the device that the program runs on."""
-    for argument in arguments:
-        if argument.device != expected:
+def device(arguments: Sequence[Argument]) -> str:
+    """All arguments must be on one device. Returns the name of the target to
+    compile for: that device's, or "auto" if there are types only."""
+    placed = [argument for argument in arguments if argument.device]
+    if not placed:
+        return "auto"
+    first = placed[0]
+    if first.device != "cpu" and not first.device.startswith("cuda:"):
+        raise DeviceError(
+            f"{first.name}: expected an array on cpu or a CUDA GPU, got one on {first.device}"
+        )
+    for argument in placed:
+        if argument.device != first.device:
             raise DeviceError(
-                f"{argument.name}: expected an array on {expected}, got one on {argument.device}"
+                f"{argument.name}: expected an array on {first.device} as {first.name}, got one "
+                f"on {argument.device}"
             )
+    try:
+        return of_device(first.device)
+    except DeviceError as error:
+        raise DeviceError(f"{first.name}: {error}") from None
 
 
 def _shape(argument: Argument, expected: str, fits: bool) -> None:

@@ -27,7 +27,8 @@ class ExpertIdError(ArgumentError):
 
 
 class DeviceError(OmniMoEError, RuntimeError):
-    """An unknown target, or an array on another device than the program's."""
+    """An unknown target, an array on another device than the program's, or a
+    GPU, driver or kernel that fails."""
 
 
 class FileError(OmniMoEError, OSError):

@@ -45,8 +45,9 @@ class Executable(_core.Executable):
     """A compiled program: call it with its arrays, in order.
 
     One executable serves every number of tokens T, and may be called from
-    several threads at once. Results are NumPy arrays or torch tensors as the
-    first argument is.
+    several threads at once. Results are arrays of the framework of the first
+    argument, on its device. A program for a GPU is enqueued on the framework's
+    current stream.
 
     Made by `omnimoe.compile` and `omnimoe.load`.
     """
@@ -212,7 +213,7 @@ def compile_text(
     folder = None if dump else _settings.cache_dir()
     executable = Executable(
         text,
-        target=resolve(target).name,
+        target=resolve(target),
         schedule=schedule,
         threads=_settings.planned_threads,
         deterministic=bool(deterministic),

@@ -1,9 +1,11 @@
 """The functions: each compiles once per element types and static shapes.
 
-Arrays are NumPy arrays, torch CPU tensors, or anything that speaks DLPack or
-the NumPy array interface; results come back in the kind of the first argument.
-Arrays that are not row-major are copied. Inside of a function under
-`omnimoe.jit` the same calls are traced instead.
+Arrays are NumPy arrays, torch tensors, CuPy arrays, or anything that speaks
+DLPack or the NumPy or CUDA array interface, on the CPU or on a CUDA GPU, and all
+of one call on one device: the call runs there, on a GPU on the current stream of
+the first argument's framework. Results come back in the kind and on the device
+of the first argument. Arrays that are not row-major are copied. Inside of a
+function under `omnimoe.jit` the same calls are traced instead.
 
 Shapes: T tokens (any number, zero included), D hidden size, K experts per
 token, a grid of R x C experts, N = R*C, r width of an expert. Element types are
@@ -27,14 +29,15 @@ def _compiles(op: str, names: Tuple[str, ...], attributes: Tuple[str, ...]) -> A
 
     def build(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any, int]:
         arguments = [describe(name, array) for name, array in zip(names, arrays)]
-        device(arguments)
+        target = device(arguments)
         given = dict(zip(attributes, options))
 
         def call(*values: Traced) -> Any:
             return record(op, dict(zip(names, values)), **given)
 
         schedule = given.get("schedule", "auto")
-        return _cache.program(call, op, arguments, schedule, bool(given.get("deterministic")))
+        deterministic = bool(given.get("deterministic"))
+        return _cache.program(call, op, arguments, target, schedule, deterministic)
 
     return _cache.specialiser(build)
 
@@ -67,7 +70,7 @@ def route(row_logits: Any, col_logits: Any, top_k: int) -> Tuple[Any, Any]:
     Raises:
       ShapeError: rank, size or element type of an array does not fit.
       ArgumentError: `top_k` is out of range, or an argument is no array.
-      DeviceError: an array is not on the CPU.
+      DeviceError: the arrays are not on one device, or it cannot be compiled for.
     """
     if type(row_logits) is Traced:
         inputs = {"row_logits": row_logits, "col_logits": col_logits}
@@ -103,7 +106,8 @@ def experts(
         dense, hybrid. It changes the order of the work, not the result beyond
         rounding.
       deterministic: bitwise equal results from run to run.
-      check: raise if an expert id is outside [0, N).
+      check: raise if an expert id is outside [0, N). On a GPU this waits for
+        the ids, so it cannot be captured into a graph.
 
     Returns:
       y: [T, D], element type of `x`.
@@ -112,7 +116,7 @@ def experts(
       ShapeError: rank, size or element type of an array does not fit.
       ArgumentError: unknown activation or schedule, or an argument is no array.
       ExpertIdError: `check` is set and an id is outside [0, N).
-      DeviceError: an array is not on the CPU.
+      DeviceError: the arrays are not on one device, or it cannot be compiled for.
     """
     if type(x) is Traced:
         inputs = {"x": x, "up": up, "down": down, "weights": weights, "experts": experts}
@@ -164,7 +168,7 @@ def mlp(x: Any, gate: Any, up: Any, down: Any, *, activation: str = "silu") -> A
     Raises:
       ShapeError: rank, size or element type of an array does not fit.
       ArgumentError: unknown activation, or an argument is no array.
-      DeviceError: an array is not on the CPU.
+      DeviceError: the arrays are not on one device, or it cannot be compiled for.
     """
     if type(x) is Traced:
         inputs = {"x": x, "gate": gate, "up": up, "down": down}
@@ -175,7 +179,7 @@ def mlp(x: Any, gate: Any, up: Any, down: Any, *, activation: str = "silu") -> A
 def _build_layer(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any, int]:
     names, top_k, activation, weighting, schedule, deterministic, eps, _ = options
     arguments = [describe(name, array) for name, array in zip(("x",) + names, arrays)]
-    device(arguments)
+    target = device(arguments)
 
     def call(x: Traced, *values: Traced) -> Any:
         return record(
@@ -189,7 +193,7 @@ def _build_layer(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any
             norm_eps=eps,
         )
 
-    return _cache.program(call, "layer", arguments, schedule, bool(deterministic))
+    return _cache.program(call, "layer", arguments, target, schedule, bool(deterministic))
 
 
 _LAYER = _cache.specialiser(_build_layer)
@@ -237,7 +241,7 @@ def layer(
       ShapeError: rank, size or element type of an array does not fit.
       ArgumentError: a parameter is missing, `top_k` is out of range, or a name
         is unknown.
-      DeviceError: an array is not on the CPU.
+      DeviceError: the arrays are not on one device, or it cannot be compiled for.
     """
     names, arrays = _params.find(params)
     eps = _params.norm_eps(params, norm_eps)

@@ -42,6 +42,17 @@ class _Layout(NamedTuple):
     parts: Tuple[Tuple[str, Any], ...]
 
 
+class _Text(NamedTuple):
+    """A traced function: MLIR text, the target of its arguments, its options,
+    and the names of its arguments."""
+
+    text: str
+    target: str
+    schedule: str
+    deterministic: bool
+    names: List[str]
+
+
 class JitFunction:
     """A function under `omnimoe.jit`.
 
@@ -115,11 +126,11 @@ class JitFunction:
         arguments = [
             describe(label, array) for label, array in zip(_labels(layout), arrays)
         ]
-        device(arguments)
         return _cache.program(
             functools.partial(self._call_split, layout),
             _entry_name(self),
             arguments,
+            device(arguments),
             self.schedule,
             self.deterministic,
         )
@@ -142,17 +153,18 @@ class JitFunction:
         count = self._num_positional
         return self.function(*args[:count], **dict(zip(self._names[count:], args[count:])))
 
-    def program_text(self, args: Sequence[Any]) -> Tuple[str, str, bool, List[str]]:
-        """MLIR text, schedule, determinism, and names of the arguments, for
-        arguments like `args` (arrays or TensorSpecs)."""
+    def program_text(self, args: Sequence[Any]) -> _Text:
+        """The program for arguments like `args` (arrays or TensorSpecs)."""
         count = self._num_positional
         named = dict(zip(self._names[count:], args[count:]))
         arrays, layout = self._split(self._bind(args[:count], named))
         labels = _labels(layout)
         arguments = [_described(label, array) for label, array in zip(labels, arrays)]
+        target = device(arguments)
         traced = trace(functools.partial(self._call_split, layout), _entry_name(self), arguments)
         schedule = self.schedule if self.schedule != "auto" else traced.schedule
-        return traced.text, schedule, self.deterministic or traced.deterministic, labels
+        deterministic = self.deterministic or traced.deterministic
+        return _Text(traced.text, target, schedule, deterministic, labels)
 
 
 def _labels(layout: _Layout) -> List[str]:
@@ -181,7 +193,7 @@ def _described(label: str, array: Any) -> Argument:
     sizes = tuple(_SOME_TOKENS if size is None else int(size) for size in array.shape)
     if any(size is None for size in array.shape[1:]):
         raise ArgumentError(f"{label}: only the leading size can be None, got {array.shape}")
-    return Argument(label, dtype, sizes, "cpu")
+    return Argument(label, dtype, sizes, "")
 
 
 def jit(
@@ -231,8 +243,9 @@ def compile(
     Args:
       ir_or_function: MLIR text with one public function; the path of a file
         with it; or a function (jitted or not), with `args`.
-      target: "auto" (`OMNIMOE_TARGET`, else "cpu"), a name of `targets()`, or a
-        Target.
+      target: a name of `targets()`, a Target, or "auto": for a function the
+        device of `args`; else what `OMNIMOE_TARGET` says, what the module's
+        `omnimoe.target` says, or "cpu".
       schedule: auto, token_centric, expert_centric, dense, hybrid.
       deterministic: bitwise equal results from run to run.
       dump: folder that receives the IR of every stage, or `"<stage,...>:<dir>"`
@@ -254,9 +267,11 @@ def compile(
         function = (
             ir_or_function if isinstance(ir_or_function, JitFunction) else jit(ir_or_function)
         )
-        text, own_schedule, own_deterministic, names = _text_of(function, args)
-        schedule = schedule if schedule != "auto" else own_schedule
-        deterministic = deterministic or own_deterministic
+        traced = _text_of(function, args)
+        text, names = traced.text, traced.names
+        target = target if target != "auto" else traced.target
+        schedule = schedule if schedule != "auto" else traced.schedule
+        deterministic = deterministic or traced.deterministic
     else:
         text = _read(ir_or_function)
     if dump is not None:
@@ -273,9 +288,7 @@ def compile(
     )
 
 
-def _text_of(
-    function: JitFunction, args: Optional[Sequence[Any]]
-) -> Tuple[str, str, bool, List[str]]:
+def _text_of(function: JitFunction, args: Optional[Sequence[Any]]) -> _Text:
     if args is not None:
         return function.program_text(args)
     known = function.executables
@@ -285,7 +298,8 @@ def _text_of(
             f"it was called with {len(known)} sets of types so far; got None"
         )
     names = [tensor.name for tensor in known[0].inputs]
-    return known[0].ir("input"), function.schedule, function.deterministic, names
+    source = known[0].ir("input")
+    return _Text(source, known[0].target, function.schedule, function.deterministic, names)
 
 
 def _read(ir: Union[str, "os.PathLike[str]"]) -> str:

@@ -3,7 +3,8 @@
 // A call on one token lasts a few microseconds, so reading an array must not:
 // NumPy arrays are read from their header, and tensors of frameworks with the
 // C exchange interface of DLPack 1.3 (torch among them) through a function
-// pointer found once per type. Everything else takes the `__dlpack__` method.
+// pointer found once per type. Everything else takes the `__dlpack__` method,
+// or the CUDA or NumPy array interface.
 //
 //===----------------------------------------------------------------------===//
 
@@ -11,6 +12,7 @@
 #include "DLPack.h"
 #include "Errors.h"
 
+#include <algorithm>
 #include <pybind11/numpy.h>
 #include <unordered_map>
 
@@ -27,17 +29,14 @@ struct TypeEntry {
   Kind kind = Kind::Other;
   dlpack::ExchangeAPI *exchange = nullptr;
   bool hasDLPack = false;
+  bool hasDevice = false;
+  bool hasCUDAInterface = false;
 };
 
 struct Cache {
   std::unordered_map<PyTypeObject *, TypeEntry> types;
   /// NumPy's number of ml_dtypes' bfloat16; -1 until one is seen.
   int bfloat16 = -1;
-  PyObject *numpyTypes[4] = {};
-  PyObject *torchTypes[4] = {};
-  PyObject *torchEmpty = nullptr;
-  PyObject *torchCPU = nullptr;
-  PyObject *torchKeywords = nullptr;
 };
 } // namespace
 
@@ -50,33 +49,46 @@ static Cache &cache() {
 static const char *const kTypeNames[] = {"float32", "float16", "bfloat16",
                                          "int32"};
 
-/// torch, if the program has imported it; null otherwise.
-static PyObject *importedTorch() {
-  PyObject *modules = PyImport_GetModuleDict();
-  return PyDict_GetItemString(modules, "torch");
+PyObject *omnimoe::python::importedModule(const char *name) {
+  return PyDict_GetItemString(PyImport_GetModuleDict(), name);
+}
+
+/// Whether `type` is the class `name` of a module that is imported, or derived
+/// from it.
+static bool isOf(PyTypeObject *type, const char *module, const char *name) {
+  PyObject *imported = importedModule(module);
+  if (!imported)
+    return false;
+  py::object base = py::getattr(imported, name, py::none());
+  return PyType_Check(base.ptr()) &&
+         PyType_IsSubtype(type, reinterpret_cast<PyTypeObject *>(base.ptr()));
+}
+
+dlpack::ExchangeAPI *omnimoe::python::findExchange(py::handle type) {
+  if (!py::hasattr(type, "__dlpack_c_exchange_api__"))
+    return nullptr;
+  py::object capsule = type.attr("__dlpack_c_exchange_api__");
+  if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
+    return nullptr;
+  auto *api = static_cast<dlpack::ExchangeAPI *>(
+      PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  while (api && api->version.major != 1)
+    api = api->previous;
+  return api;
 }
 
 static TypeEntry findType(PyTypeObject *type) {
   TypeEntry entry;
   py::handle handle(reinterpret_cast<PyObject *>(type));
   entry.hasDLPack = py::hasattr(handle, "__dlpack__");
-  if (PyObject *torch = importedTorch()) {
-    py::object tensor = py::getattr(torch, "Tensor", py::none());
-    if (PyType_Check(tensor.ptr()) &&
-        PyType_IsSubtype(type, reinterpret_cast<PyTypeObject *>(tensor.ptr())))
-      entry.kind = Kind::Torch;
-  }
-  if (py::hasattr(handle, "__dlpack_c_exchange_api__")) {
-    py::object capsule = handle.attr("__dlpack_c_exchange_api__");
-    if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) {
-      auto *api = static_cast<dlpack::ExchangeAPI *>(
-          PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-      while (api && api->version.major != 1)
-        api = api->previous;
-      if (api && api->describe)
-        entry.exchange = api;
-    }
-  }
+  entry.hasDevice = py::hasattr(handle, "__dlpack_device__");
+  entry.hasCUDAInterface = py::hasattr(handle, "__cuda_array_interface__");
+  if (isOf(type, "torch", "Tensor"))
+    entry.kind = Kind::Torch;
+  else if (isOf(type, "cupy", "ndarray"))
+    entry.kind = Kind::CuPy;
+  if (dlpack::ExchangeAPI *api = findExchange(handle); api && api->describe)
+    entry.exchange = api;
   return entry;
 }
 
@@ -86,7 +98,7 @@ static TypeEntry typeEntry(PyTypeObject *type) {
   if (found != types.end())
     return found->second;
   TypeEntry entry = findType(type);
-  if (entry.hasDLPack || entry.exchange) {
+  if (entry.hasDLPack || entry.exchange || entry.hasCUDAInterface) {
     // The key must stay that type's address, so the type is kept.
     Py_INCREF(type);
     types.emplace(type, entry);
@@ -139,6 +151,7 @@ static void readNumPy(py::handle object, View &view) {
   view.contiguous =
       (array.flags() & (kContiguous | kAligned)) == (kContiguous | kAligned);
   view.type = numpyType(array.dtype());
+  view.itemBytes = int32_t(array.itemsize());
   view.kind = Kind::NumPy;
   view.deviceType = dlpack::kCPU;
   view.deviceIndex = 0;
@@ -158,6 +171,25 @@ static int32_t dlpackType(dlpack::DataType type) {
   return View::kUnknownType;
 }
 
+/// Whether strides are those of a row-major array.
+static bool isRowMajor(const int64_t *shape, const int64_t *strides,
+                       int32_t rank) {
+  int64_t expected = 1;
+  for (int32_t i = rank - 1; i >= 0; --i) {
+    if (shape[i] != 1 && strides[i] != expected)
+      return false;
+    expected *= shape[i];
+  }
+  return true;
+}
+
+/// Programs for a GPU read 16 bytes at once.
+static bool isAligned(const View &view) {
+  constexpr uintptr_t kGPUAlignment = 16;
+  return !view.onCUDA() ||
+         reinterpret_cast<uintptr_t>(view.data) % kGPUAlignment == 0;
+}
+
 static void readTensor(const dlpack::Tensor &tensor, Kind kind, View &view) {
   checkRank(tensor.rank);
   view.data = static_cast<char *>(tensor.data) + tensor.byteOffset;
@@ -167,42 +199,55 @@ static void readTensor(const dlpack::Tensor &tensor, Kind kind, View &view) {
     view.shape[i] = tensor.shape[i];
     empty |= tensor.shape[i] == 0;
   }
-  view.contiguous = true;
-  if (tensor.strides && !empty) {
-    int64_t expected = 1;
-    for (int32_t i = tensor.rank - 1; i >= 0; --i) {
-      if (tensor.shape[i] != 1 && tensor.strides[i] != expected)
-        view.contiguous = false;
-      expected *= tensor.shape[i];
-    }
-  }
   view.type = dlpackType(tensor.dtype);
+  view.itemBytes = (tensor.dtype.bits * tensor.dtype.lanes + 7) / 8;
   view.kind = kind;
   view.deviceType = tensor.device.type;
   view.deviceIndex = tensor.device.index;
+  view.contiguous =
+      empty || ((!tensor.strides ||
+                 isRowMajor(tensor.shape, tensor.strides, tensor.rank)) &&
+                isAligned(view));
   if (!view.data && !empty)
     raise("ArgumentError", "a tensor without memory was given (a meta or fake "
                            "tensor?)");
 }
 
+/// DLPack's number of the stream that an array of a GPU will be used on. -1
+/// means that the producer has nothing to wait for: its own current stream.
+static int64_t exportStream(Kind kind, const View *user) {
+  constexpr int64_t kNoWait = -1, kLegacyDefault = 1;
+  Kind users = user ? user->kind : kind;
+  return users == kind && kind != Kind::Other ? kNoWait : kLegacyDefault;
+}
+
 /// The capsule of `object.__dlpack__()`, in the newest version it speaks.
-static py::object exportCapsule(py::handle object, Kind kind) {
+static py::object exportCapsule(py::handle object, const TypeEntry &entry,
+                                const View *user) {
   py::object source = py::reinterpret_borrow<py::object>(object);
   // torch refuses to export what requires a gradient; reading is harmless.
-  if (kind == Kind::Torch)
+  if (entry.kind == Kind::Torch)
     source = source.attr("detach")();
+  py::dict keywords;
+  if (entry.hasDevice) {
+    py::tuple device = source.attr("__dlpack_device__")();
+    if (py::cast<int>(py::int_(device[0])) == dlpack::kCUDA)
+      keywords["stream"] = exportStream(entry.kind, user);
+  }
   py::object method = source.attr("__dlpack__");
   try {
-    return method(py::arg("max_version") = py::make_tuple(1, 0));
+    return method(py::arg("max_version") = py::make_tuple(1, 0), **keywords);
   } catch (py::error_already_set &error) {
     if (!error.matches(PyExc_TypeError))
       throw;
   }
-  return method();
+  return method(**keywords);
 }
 
-static void readCapsule(py::handle object, Kind kind, View &view) {
-  py::object capsule = exportCapsule(object, kind);
+static void readCapsule(py::handle object, const TypeEntry &entry,
+                        const View *user, View &view) {
+  Kind kind = entry.kind;
+  py::object capsule = exportCapsule(object, entry, user);
   // The capsule is not consumed: it frees the tensor when the view goes.
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
     auto *managed = static_cast<dlpack::ManagedTensorVersioned *>(
@@ -222,7 +267,50 @@ static void readCapsule(py::handle object, Kind kind, View &view) {
   view.owner = std::move(capsule);
 }
 
-bool omnimoe::python::readArray(py::handle object, View &view) {
+/// OmniMoeType of a type such as "<f4".
+static int32_t interfaceType(const std::string &text) {
+  if (text == "<f4")
+    return OMNIMOE_F32;
+  if (text == "<f2")
+    return OMNIMOE_F16;
+  return text == "<i4" ? int32_t(OMNIMOE_I32) : View::kUnknownType;
+}
+
+/// Reads `object.__cuda_array_interface__`.
+static void readCUDAInterface(py::handle object, View &view) {
+  py::dict interface = object.attr("__cuda_array_interface__");
+  py::tuple shape = interface["shape"], data = interface["data"];
+  checkRank(int64_t(shape.size()));
+  view.rank = int32_t(shape.size());
+  for (int32_t i = 0; i < view.rank; ++i)
+    view.shape[i] = py::cast<int64_t>(shape[i]);
+  view.data = reinterpret_cast<void *>(py::cast<uintptr_t>(data[0]));
+  auto type = py::cast<std::string>(interface["typestr"]);
+  view.type = interfaceType(type);
+  view.itemBytes = std::atoi(type.c_str() + std::min<size_t>(2, type.size()));
+  view.kind = Kind::Other;
+  bool empty = view.numElements() == 0;
+  view.deviceType = dlpack::kCUDA;
+  view.deviceIndex = 0;
+  if (!empty)
+    check(omnimoe_memory_device(view.data, &view.deviceIndex));
+  if (view.deviceIndex < 0)
+    raise("DeviceError", "__cuda_array_interface__ gave memory of the host");
+  py::object strides = interface.contains("strides")
+                           ? py::object(interface["strides"])
+                           : py::none();
+  view.contiguous = empty || isAligned(view);
+  if (strides.is_none() || empty)
+    return;
+  int64_t elements[View::kMaxRank];
+  for (int32_t i = 0; i < view.rank; ++i)
+    elements[i] =
+        py::cast<int64_t>(strides[py::int_(i)]) / std::max(view.itemBytes, 1);
+  view.contiguous &= isRowMajor(view.shape, elements, view.rank);
+}
+
+bool omnimoe::python::readArray(py::handle object, View &view,
+                                const View *user) {
   if (py::isinstance<py::array>(object)) {
     readNumPy(object, view);
     return true;
@@ -236,7 +324,11 @@ bool omnimoe::python::readArray(py::handle object, View &view) {
     return true;
   }
   if (entry.hasDLPack) {
-    readCapsule(object, entry.kind, view);
+    readCapsule(object, entry, user, view);
+    return true;
+  }
+  if (entry.hasCUDAInterface && !PyType_Check(object.ptr())) {
+    readCUDAInterface(object, view);
     return true;
   }
   if (PyType_Check(object.ptr()) ||
@@ -254,7 +346,10 @@ void omnimoe::python::makeContiguous(py::handle object, View &view) {
     return;
   py::object copy;
   Kind kind = view.kind;
-  if (kind == Kind::Torch) {
+  if (view.onCUDA()) {
+    copy =
+        py::module_::import("omnimoe._arrays").attr("row_major_on_gpu")(object);
+  } else if (kind == Kind::Torch) {
     copy = object.attr("detach")().attr("contiguous")();
   } else if (kind == Kind::NumPy) {
     py::object source =
@@ -305,58 +400,4 @@ std::string omnimoe::python::shapeText(const int64_t *shape, int32_t rank) {
     text += shape[i] < 0 ? "T" : std::to_string(shape[i]);
   }
   return text + "]";
-}
-
-//===----------------------------------------------------------------------===//
-// Making results
-//===----------------------------------------------------------------------===//
-
-static py::dtype numpyTypeObject(int32_t type) {
-  PyObject *&known = cache().numpyTypes[type];
-  if (!known) {
-    py::object name = py::str(kTypeNames[type]);
-    if (type == OMNIMOE_BF16)
-      name = py::module_::import("ml_dtypes").attr("bfloat16");
-    known = py::module_::import("numpy").attr("dtype")(name).release().ptr();
-  }
-  return py::reinterpret_borrow<py::dtype>(known);
-}
-
-static py::object makeTorch(int32_t type, const int64_t *shape, int32_t rank) {
-  Cache &known = cache();
-  if (!known.torchEmpty) {
-    py::module_ torch = py::module_::import("torch");
-    for (int i = 0; i < 4; ++i)
-      known.torchTypes[i] =
-          py::object(torch.attr(kTypeNames[i])).release().ptr();
-    known.torchCPU = torch.attr("device")("cpu").release().ptr();
-    known.torchKeywords = py::make_tuple("dtype", "device").release().ptr();
-    known.torchEmpty = py::object(torch.attr("empty")).release().ptr();
-  }
-  py::tuple sizes(rank);
-  for (int32_t i = 0; i < rank; ++i)
-    sizes[i] = py::int_(shape[i]);
-  PyObject *arguments[] = {sizes.ptr(), known.torchTypes[type], known.torchCPU};
-  PyObject *made =
-      PyObject_Vectorcall(known.torchEmpty, arguments, 1, known.torchKeywords);
-  if (!made)
-    throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(made);
-}
-
-py::object omnimoe::python::makeArray(Kind kind, int32_t type,
-                                      const int64_t *shape, int32_t rank,
-                                      View &view) {
-  py::object made =
-      kind == Kind::Torch
-          ? makeTorch(type, shape, rank)
-          : py::array(numpyTypeObject(type),
-                      py::array::ShapeContainer(shape, shape + rank));
-  readArray(made, view);
-  return made;
-}
-
-py::object omnimoe::python::toKindOf(py::handle like, py::object array) {
-  return py::module_::import("omnimoe._arrays")
-      .attr("to_kind_of")(like, std::move(array));
 }

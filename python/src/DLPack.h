@@ -65,7 +65,8 @@ struct ExchangeAPI {
   void *toObject;
   /// Describes the tensor without owning it; 0 on success, or a Python error.
   int (*describe)(void *object, Tensor *out);
-  void *currentStream;
+  /// The stream that work on a device is enqueued to at present.
+  int (*currentStream)(int32_t deviceType, int32_t deviceIndex, void **out);
 };
 
 } // namespace omnimoe::python::dlpack

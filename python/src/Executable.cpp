@@ -85,6 +85,8 @@ void Executable::readSignature() {
   py::object parsed = py::module_::import("json").attr("loads")(info());
   inputs = specsFrom(parsed["inputs"], "argument");
   outputs = specsFrom(parsed["outputs"], "result");
+  target = py::cast<std::string>(parsed["target"]);
+  forGPU = target != "cpu";
 }
 
 void Executable::setNames(const std::vector<std::string> &names) {
@@ -145,16 +147,30 @@ std::string TensorSpec::text() const {
                           " " + shapeText(view.shape, view.rank));
 }
 
+void Executable::checkDevice(const TensorSpec &spec, const View &view,
+                             const View *first) const {
+  if (forGPU ? view.onCUDA() && (!first || view.isOnDeviceOf(*first))
+             : view.onCPU())
+    return;
+  std::string expected = !forGPU ? "cpu"
+                         : first ? deviceName(*first) + " as " + inputs[0].name
+                                 : "a GPU";
+  std::string message = spec.name + ": expected an array on " + expected +
+                        ", got one on " + deviceName(view);
+  if (forGPU && !first)
+    message += py::cast<std::string>(
+        py::module_::import("omnimoe.targets").attr("_missing")(target));
+  raise("DeviceError", message);
+}
+
 void Executable::readArgument(py::handle object, const TensorSpec &spec,
-                              View &view, int64_t &tokens,
+                              View &view, const View *first, int64_t &tokens,
                               std::string &tokensFrom) {
-  if (!readArray(object, view))
+  if (!readArray(object, view, first))
     raise("ArgumentError",
           spec.name + ": expected an array (NumPy, torch, or DLPack), got " +
               Py_TYPE(object.ptr())->tp_name);
-  if (!view.onCPU())
-    raise("DeviceError", spec.name + ": expected an array on cpu, got one on " +
-                             deviceName(view));
+  checkDevice(spec, view, first);
   if (view.type != spec.type || size_t(view.rank) != spec.shape.size())
     refuse(object, spec, view);
   for (int32_t i = 0; i < view.rank; ++i) {
@@ -178,12 +194,13 @@ void Executable::readArgument(py::handle object, const TensorSpec &spec,
 //===----------------------------------------------------------------------===//
 
 void Executable::invokeTensors(const std::vector<OmniMoeTensor> &tensors,
-                               void *workspace, int64_t workspaceBytes) {
+                               void *workspace, int64_t workspaceBytes,
+                               void *stream) {
   OmniMoeStatus status;
   {
     py::gil_scoped_release unlocked;
     status = omnimoe_executable_invoke(handle, tensors.data(), tensors.size(),
-                                       workspace, workspaceBytes, nullptr);
+                                       workspace, workspaceBytes, stream);
   }
   check(status);
 }
@@ -195,7 +212,10 @@ py::object Executable::run(View *views, size_t count, int64_t tokens,
   for (size_t i = 0; i < count; ++i)
     tensors.push_back(views[i].tensor());
 
-  Kind kind = count ? views[0].kind : Kind::NumPy;
+  if (forGPU && !count)
+    raise("DeviceError", "expected an argument, whose device the program is "
+                         "to run on; the program has none");
+  Framework framework(count ? views[0] : View(), like);
   std::vector<View> made(outputs.size());
   py::tuple results(outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -204,14 +224,22 @@ py::object Executable::run(View *views, size_t count, int64_t tokens,
     auto rank = int32_t(spec.shape.size());
     for (int32_t j = 0; j < rank; ++j)
       shape[j] = spec.shape[j] < 0 ? tokens : spec.shape[j];
-    results[i] = makeArray(kind, spec.type, shape, rank, made[i]);
+    results[i] = framework.makeArray(spec.type, shape, rank, made[i]);
     tensors.push_back(made[i].tensor());
   }
-  invokeTensors(tensors, nullptr, 0);
+  if (forGPU) {
+    View workspace;
+    py::object owner;
+    int64_t needed = workspaceSize(tokens);
+    if (needed > 0)
+      owner = framework.makeWorkspace(needed, workspace);
+    invokeTensors(tensors, workspace.data, needed, framework.currentStream());
+  } else {
+    invokeTensors(tensors, nullptr, 0, nullptr);
+  }
 
-  if (kind == Kind::Other)
-    for (size_t i = 0; i < outputs.size(); ++i)
-      results[i] = toKindOf(like, results[i]);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    results[i] = framework.finish(results[i]);
   if (outputs.size() == 1)
     return results[0];
   return std::move(results);
@@ -225,7 +253,8 @@ py::object Executable::call(const py::args &arrays) {
   int64_t tokens = -1;
   std::string tokensFrom;
   for (size_t i = 0; i < inputs.size(); ++i)
-    readArgument(arrays[i], inputs[i], views[i], tokens, tokensFrom);
+    readArgument(arrays[i], inputs[i], views[i], i ? &views[0] : nullptr,
+                 tokens, tokensFrom);
   for (size_t i = 0; i < inputs.size(); ++i)
     makeContiguous(arrays[i], views[i]);
   return run(views.data(), views.size(), tokens < 0 ? 0 : tokens,
@@ -245,7 +274,8 @@ void Executable::invoke(const py::args &arrays, py::handle workspace) {
   for (size_t i = 0; i < expected; ++i) {
     bool isInput = i < inputs.size();
     const TensorSpec &spec = isInput ? inputs[i] : outputs[i - inputs.size()];
-    readArgument(arrays[i], spec, views[i], tokens, tokensFrom);
+    readArgument(arrays[i], spec, views[i], i ? &views[0] : nullptr, tokens,
+                 tokensFrom);
     if (!views[i].contiguous) {
       if (!isInput)
         raise("ShapeError", spec.name + ": expected a row-major contiguous "
@@ -261,25 +291,68 @@ void Executable::invoke(const py::args &arrays, py::handle workspace) {
   for (const View &view : views)
     tensors.push_back(view.tensor());
 
-  if (workspace.is_none())
-    return invokeTensors(tensors, nullptr, 0);
-  auto buffer = py::reinterpret_borrow<py::buffer>(workspace);
-  if (!PyObject_CheckBuffer(workspace.ptr()))
-    raise("ArgumentError", std::string("workspace: expected a writable buffer, "
-                                       "got ") +
-                               Py_TYPE(workspace.ptr())->tp_name);
-  py::buffer_info memory = buffer.request(/*writable=*/true);
-  int64_t bytes = memory.size * memory.itemsize;
-  int64_t needed = workspaceSize(tokens < 0 ? 0 : tokens);
-  // Programs want it aligned to a cache line; Python's buffers need not be.
-  constexpr uintptr_t kAlignment = 64;
-  auto address = reinterpret_cast<uintptr_t>(memory.ptr);
-  auto skipped = int64_t(-address % kAlignment);
+  tokens = std::max<int64_t>(tokens, 0);
+  void *memory = nullptr;
+  int64_t bytes = 0;
+  if (!forGPU) {
+    py::object owner;
+    if (!workspace.is_none())
+      owner = readWorkspace(workspace, View(), workspaceSize(tokens), memory,
+                            bytes);
+    return invokeTensors(tensors, memory, bytes, nullptr);
+  }
+  if (views.empty())
+    raise("DeviceError", "expected an array, whose device the program is to "
+                         "run on; the program has none");
+  Framework framework(views[0], arrays[0]);
+  int64_t needed = workspaceSize(tokens);
+  py::object owner;
+  View made;
+  if (!workspace.is_none()) {
+    owner = readWorkspace(workspace, views[0], needed, memory, bytes);
+  } else if (needed > 0) {
+    owner = framework.makeWorkspace(needed, made);
+    memory = made.data;
+    bytes = needed;
+  }
+  invokeTensors(tensors, memory, bytes, framework.currentStream());
+}
+
+py::object Executable::readWorkspace(py::handle workspace, const View &first,
+                                     int64_t needed, void *&memory,
+                                     int64_t &bytes) const {
+  View view;
+  py::object owner;
+  if (!forGPU && PyObject_CheckBuffer(workspace.ptr())) {
+    py::buffer_info info =
+        py::reinterpret_borrow<py::buffer>(workspace).request(
+            /*writable=*/true);
+    memory = info.ptr;
+    bytes = info.size * info.itemsize;
+    owner = py::cast(std::move(info));
+  } else if (forGPU && readArray(workspace, view, &first)) {
+    checkDevice({"workspace", 0, {}}, view, &first);
+    if (!view.contiguous)
+      raise("ArgumentError", "workspace: expected contiguous memory");
+    memory = view.data;
+    bytes = view.numElements() * view.itemBytes;
+    owner = view.owner;
+  } else {
+    raise("ArgumentError",
+          std::string("workspace: expected ") +
+              (forGPU ? "an array on a GPU" : "a writable buffer") + ", got " +
+              Py_TYPE(workspace.ptr())->tp_name);
+  }
+  // Programs want it aligned; Python's buffers need not be.
+  const uintptr_t alignment = forGPU ? 256 : 64;
+  auto skipped = int64_t(-reinterpret_cast<uintptr_t>(memory) % alignment);
   if (bytes - skipped < needed)
     raise("ArgumentError",
           "workspace: expected at least " + std::to_string(needed) +
-              " bytes from an address that is a multiple of 64, got " +
+              " bytes from an address that is a multiple of " +
+              std::to_string(alignment) + ", got " +
               std::to_string(std::max<int64_t>(bytes - skipped, 0)));
-  invokeTensors(tensors, static_cast<char *>(memory.ptr) + skipped,
-                bytes - skipped);
+  memory = static_cast<char *>(memory) + skipped;
+  bytes -= skipped;
+  return owner;
 }

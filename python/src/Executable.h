@@ -3,7 +3,7 @@
 #ifndef OMNIMOE_PYTHON_EXECUTABLE_H
 #define OMNIMOE_PYTHON_EXECUTABLE_H
 
-#include "Arrays.h"
+#include "Results.h"
 
 #include <string>
 #include <vector>
@@ -54,11 +54,23 @@ private:
   void readSignature();
   /// Reads `object` as argument `spec`; the first dynamic one sets `tokens`.
   void readArgument(pybind11::handle object, const TensorSpec &spec, View &view,
-                    int64_t &tokens, std::string &tokensFrom);
+                    const View *first, int64_t &tokens,
+                    std::string &tokensFrom);
+  /// Refuses an array that is not on the device of the program, or not on that
+  /// of the first array.
+  void checkDevice(const TensorSpec &spec, const View &view,
+                   const View *first) const;
+  /// Reads the caller's buffer; what owns its memory comes back.
+  pybind11::object readWorkspace(pybind11::handle workspace, const View &first,
+                                 int64_t needed, void *&memory,
+                                 int64_t &bytes) const;
   void invokeTensors(const std::vector<OmniMoeTensor> &tensors, void *workspace,
-                     int64_t workspaceBytes);
+                     int64_t workspaceBytes, void *stream);
 
   OmniMoeExecutable *handle = nullptr;
+  /// "cpu", or the GPU that the program is for.
+  std::string target;
+  bool forGPU = false;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
 };

@@ -22,7 +22,7 @@ static py::object describe(py::handle object) {
   py::tuple shape(view.rank);
   for (int32_t i = 0; i < view.rank; ++i)
     shape[i] = py::int_(view.shape[i]);
-  static const char *const kinds[] = {"numpy", "torch", "other"};
+  static const char *const kinds[] = {"numpy", "torch", "cupy", "other"};
   std::string type =
       view.type < 0 ? typeName(object) : std::string(typeName(view.type));
   return py::make_tuple(kinds[int(view.kind)], type, shape, deviceName(view));
@@ -31,13 +31,23 @@ static py::object describe(py::handle object) {
 /// (position, id) of the first id outside [0, limit), or None.
 static py::object findInvalidId(py::handle object, int64_t limit) {
   View view;
-  if (!readArray(object, view) || view.type != OMNIMOE_I32 || !view.onCPU())
-    raise("ShapeError", "experts: expected an int32 array on cpu");
+  if (!readArray(object, view) || view.type != OMNIMOE_I32)
+    raise("ShapeError", "experts: expected an int32 array");
   makeContiguous(object, view);
-  int64_t count = 1;
-  for (int32_t i = 0; i < view.rank; ++i)
-    count *= view.shape[i];
+  int64_t count = view.numElements();
   const auto *ids = static_cast<const int32_t *>(view.data);
+  std::vector<int32_t> copy;
+  if (view.onCUDA()) {
+    copy.resize(size_t(count));
+    void *stream = Framework(view, object).currentStream();
+    OmniMoeStatus status;
+    {
+      py::gil_scoped_release unlocked;
+      status = omnimoe_copy_to_host(copy.data(), ids, 4 * count, stream);
+    }
+    check(status);
+    ids = copy.data();
+  }
   for (int64_t i = 0; i < count; ++i)
     if (ids[i] < 0 || ids[i] >= limit)
       return py::make_tuple(i, ids[i]);
@@ -80,7 +90,8 @@ PYBIND11_MODULE(_core, module) {
            "allocated\nbut the workspace, and that only if `workspace` is not "
            "given: a writable buffer\nof `workspace_size(T)` bytes from its "
            "first address that is a multiple of 64 on, so\n63 more always "
-           "suffice.")
+           "suffice. For a GPU, an array on the same device, aligned to 256; "
+           "it is in use\nuntil the work of the current stream is done.")
       .def("workspace_size", &Executable::workspaceSize, py::arg("tokens"),
            "Bytes of workspace that a call on `tokens` tokens needs.")
       .def("_ir", &Executable::ir)
@@ -102,6 +113,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("run_pipeline", &runPipeline);
   module.def("version", [] { return std::string(omnimoe_version()); });
   module.def("targets", [] { return text(omnimoe_targets); });
+  module.def("devices", [] { return text(omnimoe_devices); });
   module.def(
       "stages",
       [](const std::string &target) {

@@ -27,6 +27,7 @@ Specialiser::find(const std::vector<View> &views, uint64_t mask,
                   std::vector<int64_t> &signature, uint64_t &hash) const {
   signature.clear();
   signature.push_back(int64_t(mask));
+  signature.push_back(!views.empty() && views[0].onCUDA());
   for (size_t i = 0; i < views.size(); ++i) {
     const View &view = views[i];
     signature.push_back(int64_t(view.type) << 8 | view.rank);
@@ -52,7 +53,8 @@ py::object Specialiser::call(const py::tuple &arrays, py::object options) {
   std::vector<View> views(arrays.size());
   bool readable = true;
   for (size_t i = 0; i < views.size(); ++i)
-    readable &= readArray(arrays[i], views[i]) && views[i].onCPU() &&
+    readable &= readArray(arrays[i], views[i], i ? &views[0] : nullptr) &&
+                views[i].isOnDeviceOf(views[0]) &&
                 views[i].type != View::kUnknownType;
 
   int64_t optionsHash = PyObject_Hash(options.ptr());

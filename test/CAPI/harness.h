@@ -30,5 +30,6 @@ int isCached(const OmniMoeExecutable *executable);
 
 void testCompile(const char *directory);
 void testInvoke(void);
+void testGPU(void);
 
 #endif

@@ -156,6 +156,7 @@ int main(int argc, char **argv) {
   testPipeline();
   testCompile(argv[1]);
   testInvoke();
+  testGPU();
   if (failures == 0)
     printf("all checks passed\n");
   return failures != 0;

@@ -542,6 +542,15 @@ FAKE(cuStreamSynchronize)(Stream stream) {
   return call.result;
 }
 
+FAKE(cuMemcpyDtoDAsync_v2)(DevicePointer target, DevicePointer source,
+                           size_t bytes, Stream) {
+  Call call("cuMemcpyDtoDAsync_v2", Call::NeedsContext);
+  if (call.result == kSuccess)
+    std::memcpy(reinterpret_cast<void *>(target),
+                reinterpret_cast<void *>(source), bytes);
+  return call.result;
+}
+
 FAKE(cuMemcpyDtoHAsync_v2)(void *host, DevicePointer device, size_t bytes,
                            Stream) {
   Call call("cuMemcpyDtoHAsync_v2", Call::NeedsContext);

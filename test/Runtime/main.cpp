@@ -142,6 +142,9 @@ static void entry(void *const *descriptors) {
   void *second[] = {&x[1], &x[3], &factor};
   omnimoe_gpu_launch(queue, kernelIndex, x[3], 2, 1, 32, 4, 1, sharedBytes,
                      second);
+  auto *y = static_cast<int64_t *>(descriptors[1]);
+  omnimoe_gpu_copy(queue, reinterpret_cast<void *>(y[1]),
+                   reinterpret_cast<void *>(x[1]), 32 * x[3]);
 }
 
 static const EntryPoints kEntryPoints = {entry, workspaceSize};
@@ -178,7 +181,9 @@ static void testLaunch() {
   Call call(5);
   void *stream = fake.stream(0);
   fake.clear();
+  call.x[39] = 3;
   EXPECT(call.run(program, stream, message), OMNIMOE_OK, "");
+  CHECK(call.y[39] == 3);
   CHECK(seenTokens == 5 && seenWorkspace == 320);
   char expected[256];
   std::snprintf(
@@ -282,6 +287,10 @@ static void testErrors() {
          "no tensor map of type 0, sizes [8, 3], strides [32], tiles [8, 64], "
          "swizzle 32: CUDA_ERROR_INVALID_VALUE");
   fake.fail("cuTensorMapEncodeTiled", 0);
+  fake.fail("cuMemcpyDtoDAsync_v2", 2);
+  EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
+         "96 bytes cannot be copied: CUDA_ERROR_OUT_OF_MEMORY");
+  fake.fail("cuMemcpyDtoDAsync_v2", 0);
   EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
 }
 
@@ -297,7 +306,7 @@ static void testLoading() {
   {
     GPUProgram program(makeImage(), [&](const auto &cubins) { kept = cubins; });
     EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
-    CHECK(kept.size() == 2 && program.getImage().cubins == kept);
+    CHECK(kept.size() == 2 && program.getCubins() == kept);
   }
   GPUImage image = makeImage();
   image.cubins = kept;
@@ -316,7 +325,7 @@ static void testLoading() {
     fake.clear();
     EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
     CHECK(fake.count("cuLinkComplete") == 2);
-    CHECK(program.getImage().cubins == kept);
+    CHECK(program.getCubins() == kept);
   }
 
   image = makeImage();

@@ -55,12 +55,16 @@ def test_wrong_dump(monkeypatch, value, message, fresh_cache):
 
 
 def test_target_by_environment(monkeypatch, fresh_cache):
+    text = omnimoe.compile(weighted, args=ARGUMENTS).ir("input")
     monkeypatch.setenv("OMNIMOE_TARGET", "abacus")
     with pytest.raises(omnimoe.DeviceError, match="OMNIMOE_TARGET: .*'abacus'; it can for cpu"):
-        omnimoe.experts(*ARGUMENTS)
-    assert omnimoe.compile(weighted, args=ARGUMENTS, target="cpu").target == "cpu"
-    monkeypatch.setenv("OMNIMOE_TARGET", "cpu")
+        omnimoe.compile(text)
+    assert omnimoe.compile(text, target="cpu").target == "cpu"
+    # Where there are arrays, they decide.
+    assert omnimoe.compile(weighted, args=ARGUMENTS).target == "cpu"
     assert omnimoe.experts(*ARGUMENTS).shape == (17, 24)
+    monkeypatch.setenv("OMNIMOE_TARGET", "cpu")
+    assert omnimoe.compile(text).target == "cpu"
 
 
 def test_threads_by_environment(run_python):

@@ -192,7 +192,7 @@ def test_too_many_dimensions():
 
 
 def test_targets():
-    assert [target.name for target in omnimoe.targets()] == ["cpu"]
+    assert [target.name for target in omnimoe.targets()] == ["cpu", "sm_90a"]
     assert omnimoe.Target("cpu") == omnimoe.Target() and str(omnimoe.Target()) == "cpu"
     assert omnimoe.Target().chip and "#omnimoe.target" in omnimoe.targets()[0].attribute
     with pytest.raises(omnimoe.DeviceError, match="target: .* 'sm_13'; it can for cpu"):

@@ -110,6 +110,8 @@ struct alignas(64) TensorMap {
   X(streamIsCapturing, "cuStreamIsCapturing",                                  \
     (Stream stream, CaptureStatus * status))                                   \
   X(streamSynchronize, "cuStreamSynchronize", (Stream stream))                 \
+  X(memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2",                                   \
+    (DevicePointer target, DevicePointer source, size_t bytes, Stream stream)) \
   X(memcpyDtoHAsync, "cuMemcpyDtoHAsync_v2",                                   \
     (void *host, DevicePointer device, size_t bytes, Stream stream))           \
   X(tensorMapEncodeTiled, "cuTensorMapEncodeTiled",                            \

@@ -22,6 +22,10 @@ OmniMoeStatus launchOnGPU(const Signature &signature,
                           void *workspace, int64_t workspaceBytes, void *stream,
                           std::string &message);
 
+/// The GPU whose memory an address is; -1 for memory of the host.
+OmniMoeStatus findMemory(const void *memory, int32_t &device,
+                         std::string &message);
+
 /// Copies memory of a GPU to `host` after what is enqueued on `stream`, and
 /// waits for it. `name` is what messages call the memory.
 OmniMoeStatus copyToHost(void *host, const void *memory, int64_t bytes,

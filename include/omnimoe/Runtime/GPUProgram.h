@@ -64,8 +64,8 @@ public:
     return image.kernelNames[index];
   }
 
-  /// The image with the cubins known by now.
-  GPUImage getImage() const;
+  /// The cubins known by now.
+  std::vector<std::string> getCubins() const;
 
 private:
   struct Loaded {

@@ -32,6 +32,10 @@ OMNIMOE_EXPORT void omnimoe_gpu_launch(void *queue, int32_t kernel,
                                        int64_t blockY, int64_t blockZ,
                                        int64_t sharedBytes, void **parameters);
 
+/// Enqueues a copy within the memory of the device.
+OMNIMOE_EXPORT void omnimoe_gpu_copy(void *queue, void *target,
+                                     const void *source, int64_t bytes);
+
 /// Writes to `map` (128 bytes on the host, aligned to 64) how the tensor memory
 /// accelerator finds tiles of `box` elements in the array at `base`. Sizes and
 /// boxes stand innermost first; `strides` are the bytes from one element to the

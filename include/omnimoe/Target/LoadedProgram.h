@@ -3,6 +3,7 @@
 #ifndef OMNIMOE_TARGET_LOADEDPROGRAM_H
 #define OMNIMOE_TARGET_LOADEDPROGRAM_H
 
+#include "omnimoe/Runtime/GPUProgram.h"
 #include "omnimoe/Target/JitProgram.h"
 #include "omnimoe/Target/ProgramFile.h"
 #include <memory>
@@ -13,6 +14,11 @@ namespace mlir::omnimoe {
 struct LoadedProgram {
   ProgramFile file;
   std::unique_ptr<JitProgram> code;
+  /// The kernels of a program for a GPU, else null.
+  std::unique_ptr<runtime::GPUProgram> kernels;
+
+  /// The program as it is to be written, with the cubins made since.
+  ProgramFile getFile() const;
 };
 
 /// Where to look for a program, and what to leave behind.

@@ -6,7 +6,8 @@
 //   u32       version of this layout
 //   u32       number of sections
 //   u64 each  size of each section
-//   bytes     the sections: key, metadata (JSON), source (MLIR), object file
+//   bytes     the sections: key, metadata (JSON), source (MLIR), object file,
+//             PTX, cubins (each after its size, a u64)
 //   32 bytes  SHA-256 of all before
 //
 //===----------------------------------------------------------------------===//
@@ -50,8 +51,11 @@ struct ProgramFile {
   CompileOptions options;
   std::string source;
   std::string object;
-  /// PTX or cubin of the kernels of a GPU program.
+  /// PTX of the kernels of a GPU program.
   std::string kernels;
+  /// What the driver compiled the PTX to, text by text; empty until a GPU has
+  /// run the program.
+  std::vector<std::string> cubins;
   /// The kernels in the order that the object counts them in.
   std::vector<std::string> kernelNames;
 
