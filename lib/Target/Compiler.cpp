@@ -226,14 +226,15 @@ OmniMoeStatus Compilation::chooseTarget(std::string &message) {
               "\"";
     return OMNIMOE_DEVICE_ERROR;
   }
-  // The GPU pipeline attaches its own.
-  if (!given && target == "cpu")
-    module->setAttr(TargetAttr::kModuleAttrName,
-                    getHostTarget(&session.getContext()));
   return OMNIMOE_OK;
 }
 
 OmniMoeStatus Compilation::lower(ProgramFile &program, std::string &message) {
+  // The GPU pipeline attaches its own.
+  ModuleOp module = session.getModule();
+  if (target == "cpu" && !module->hasAttr(TargetAttr::kModuleAttrName))
+    module->setAttr(TargetAttr::kModuleAttrName,
+                    getHostTarget(&session.getContext()));
   for (const Stage &stage : getPassStages(target, options)) {
     PassManager pm(&session.getContext(), ModuleOp::getOperationName());
     stage.build(pm);

@@ -324,12 +324,13 @@ py::object Executable::readWorkspace(py::handle workspace, const View &first,
   View view;
   py::object owner;
   if (!forGPU && PyObject_CheckBuffer(workspace.ptr())) {
-    py::buffer_info info =
-        py::reinterpret_borrow<py::buffer>(workspace).request(
-            /*writable=*/true);
+    auto buffer = py::reinterpret_borrow<py::buffer>(workspace);
+    py::buffer_info info = buffer.request(/*writable=*/true);
     memory = info.ptr;
     bytes = info.size * info.itemsize;
-    owner = py::cast(std::move(info));
+    // Keeps the memory where it is while the program runs.
+    owner = py::reinterpret_steal<py::object>(
+        PyMemoryView_FromObject(workspace.ptr()));
   } else if (forGPU && readArray(workspace, view, &first)) {
     checkDevice({"workspace", 0, {}}, view, &first);
     if (!view.contiguous)

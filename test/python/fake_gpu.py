@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import types
+import weakref
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
@@ -73,13 +74,12 @@ class Memory:
     def __init__(self, shape: Tuple[int, ...], dtype: Any, device: int, offset: int = 0) -> None:
         self.dtype = np.dtype(dtype)
         size = int(np.prod(shape)) * self.dtype.itemsize
-        self.base = _driver.fake_cuda_alloc(device, size + offset)
-        buffer = (ctypes.c_char * (size + offset)).from_address(self.base)
+        buffer = (ctypes.c_char * (size + offset)).from_address(
+            _driver.fake_cuda_alloc(device, size + offset)
+        )
+        weakref.finalize(buffer, _driver.fake_cuda_free, ctypes.addressof(buffer))
         self.host = np.frombuffer(buffer, self.dtype, offset=offset).reshape(shape)
         self.index = device
-
-    def __del__(self) -> None:
-        _driver.fake_cuda_free(self.base)
 
     @property
     def address(self) -> int:

@@ -164,7 +164,7 @@ def _cuda_capsule(array):
 
 
 def test_array_on_another_device():
-    with pytest.raises(omnimoe.DeviceError, match="down: expected .* on cpu, got one on cuda:1"):
+    with pytest.raises(omnimoe.DeviceError, match="down: expected .* on cpu as x, got one on cuda:1"):
         omnimoe.experts(X, UP, OnGPU(DOWN), WEIGHTS, IDS)
 
 

@@ -325,7 +325,8 @@ def test_auto_target(without_gpu):
     without_gpu(IR + """
 assert omnimoe.compile(ir).target == "cpu"
 attribute = omnimoe.Target("sm_90a").info.attribute
-module = "module attributes {omnimoe.target = " + attribute + "} {\\n" + ir + "}\\n"
+assert "module {" in ir
+module = ir.replace("module {", "module attributes {omnimoe.target = " + attribute + "} {")
 assert omnimoe.compile(module).target == "sm_90a"
 with pytest.raises(omnimoe.DeviceError, match='the module is for chip "sm_90a"'):
     omnimoe.compile(module, target="cpu")
