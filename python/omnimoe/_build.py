@@ -139,14 +139,22 @@ class Module:
         init = self._empty(dtype, shape)
         return self._generic(expr, init, ["parallel"] * len(shape), hint)
 
-    def _reduce(self, op: str, start: float, expr: Expr, rows: Shape) -> Value:
+    def _reduce(
+        self, op: str, start: float, expr: Expr, rows: Shape, attribute: str = ""
+    ) -> Value:
         """Folds `expr` over the last loop: [*rows]."""
         init = self.fill(start, "f32", rows)
         kinds = ["parallel"] * len(rows) + ["reduction"]
-        return self._generic(expr, init, kinds, "reduced", fold=op)
+        return self._generic(expr, init, kinds, "reduced", fold=op, attribute=attribute)
 
     def _generic(
-        self, expr: Expr, init: Value, kinds: Sequence[str], hint: str, fold: str = ""
+        self,
+        expr: Expr,
+        init: Value,
+        kinds: Sequence[str],
+        hint: str,
+        fold: str = "",
+        attribute: str = "",
     ) -> Value:
         rank = len(kinds)
         order: List[Expr] = []
@@ -165,7 +173,8 @@ class Module:
             names = ", ".join(leaf.value.name for leaf in order)
             types = ", ".join(leaf.value.type for leaf in order)
             text += f" ins({names} : {types})"
-        text += f" outs({init.name} : {init.type}) {{"
+        text += f" outs({init.name} : {init.type})"
+        text += f" attrs = {{{attribute}}} {{" if attribute else " {"
         block = [f"%e{i}: {leaf.value.dtype}" for i, leaf in enumerate(order)]
         block.append(f"%acc: {init.dtype}")
         lines = [text, f"^bb0({', '.join(block)}):"]
@@ -195,7 +204,10 @@ class Module:
 
     def _normalise(self, logits: Value, log: bool) -> Value:
         rows = logits.shape[:1]
-        top = self._reduce("maximum", float("-inf"), logits.element(), rows)
+        # Any shift gives the same result, so the maximum is no matter of gradients.
+        top = self._reduce(
+            "maximum", float("-inf"), logits.element(), rows, "omnimoe.stop_gradient"
+        )
         shifted = logits.element() - top.element(0)
         total = self._reduce("add", 0.0, apply("exp", shifted), rows)
         if log:

@@ -49,6 +49,63 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
                            "::mlir::tensor::TensorDialect"];
 }
 
+def DifferentiatePass : Pass<"omnimoe-differentiate", "ModuleOp"> {
+  let summary = "Turn a function into the function of its gradients";
+  let description = [{
+    Reverse-mode differentiation. The module's one public function
+    `@f(arguments) -> results` becomes `@f_backward(arguments, cotangents) ->
+    gradients`: given the derivative of a loss by every result of a float type,
+    the derivative by every argument of a float type, or by those that `wrt`
+    lists, in that order. Cotangents have the types of the results and gradients
+    those of the arguments; all sums between are in f32. Arguments that no
+    result depends on get zeros.
+
+    The function is one block of operations of omnimoe, linalg, tensor, and
+    arith and math on whole tensors or in payloads. Their gradients are
+    operations of the same dialects, so a gradient goes through the pipelines as
+    every program does. An operation with the attribute
+    `omnimoe.stop_gradient` counts as a constant. Expert ids have no gradient;
+    the choice of a `route` is constant and its scores have one.
+
+    Values of the forward function that the gradient needs are computed again.
+    With `save`, those that are products, sums or choices of experts or matrix
+    products are arguments instead: the function that `emit=forward` gives
+    returns them behind its own results, and the one that `emit=backward` gives
+    takes them between arguments and cotangents.
+
+    Before:
+    ```mlir
+    func.func @f(%x: tensor<?x8xf32>, %up: tensor<64x8xf32>, %e: tensor<?x4xi32>) -> tensor<?x4xf32> {
+      %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : tensor<?x4xf32>)
+      return %s : tensor<?x4xf32>
+    }
+    ```
+    After:
+    ```mlir
+    func.func @f_backward(%x: tensor<?x8xf32>, %up: tensor<64x8xf32>, %e: tensor<?x4xi32>,
+                          %ds: tensor<?x4xf32>) -> (tensor<?x8xf32>, tensor<64x8xf32>) {
+      %dx = omnimoe.combine to_tokens ins(%ds, %up, %e : ...) outs(%x_zeros : tensor<?x8xf32>)
+      %dup = omnimoe.combine to_experts ins(%ds, %x, %e : ...) outs(%up_zeros : tensor<64x8xf32>)
+      return %dx, %dup : tensor<?x8xf32>, tensor<64x8xf32>
+    }
+    ```
+  }];
+  let options = [
+    ListOption<"wrt", "wrt", "int64_t",
+               "Numbers of the arguments to differentiate by; all floats if empty">,
+    Option<"save", "save", "bool", "false",
+           "Save products and choices instead of computing them again">,
+    Option<"emit", "emit", "std::string", "\"backward\"",
+           "backward, or forward for the function that saves">];
+  let statistics = [
+    Statistic<"numDifferentiated", "differentiated", "Operations differentiated">,
+    Statistic<"numSaved", "saved", "Values saved for the gradient">];
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
 def AttachTargetPass : Pass<"omnimoe-attach-target", "ModuleOp"> {
   let summary = "Say what machine a module is for";
   let description = [{
