@@ -21,6 +21,7 @@ static void buildTile(OpPassManager &pm, const CPUPipelineOptions &options) {
   TilePassOptions tile;
   tile.threads = options.threads;
   tile.tokenTile = options.tokenTile;
+  pm.addNestedPass<func::FuncOp>(createSplitPairsPass());
   pm.addNestedPass<func::FuncOp>(createTilePass(tile));
   // Before the cleanup, which takes away the loop around a single tile.
   addContract(pm, "tile");

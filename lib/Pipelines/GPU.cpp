@@ -89,6 +89,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
        }},
       {"tile",
        [](OpPassManager &pm) {
+         pm.addNestedPass<func::FuncOp>(createSplitPairsPass());
          pm.addNestedPass<func::FuncOp>(createNarrowProductsPass());
          pm.addPass(createLinalgElementwiseOpFusionPass());
          addCleanup(pm);

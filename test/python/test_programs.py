@@ -97,6 +97,44 @@ def test_sum_onto_an_argument(schedule):
         assert np.array_equal(start, before), "the program changed its input"
 
 
+@pytest.mark.parametrize("width", (None, 2))
+def test_split_pairs(width):
+    """Pairs cut into parts whose sums are added: products, element-wise work and rounding included."""
+    pairs = f"tensor<?x6x{width}xf32>" if width else "tensor<?x6xf32>"
+    table = f"tensor<9x{width}x210xf32>" if width else "tensor<9x210xf32>"
+    dims = "(t, k, j) -> (t, k, j)" if width else "(t, k) -> (t, k)"
+    parallel = ", ".join(['"parallel"'] * (3 if width else 2))
+    schedule = "{schedule = #omnimoe.schedule<token_centric, token_tile = 8, pair_split = 3>}"
+    source = f"""
+    func.func @split(%x: tensor<?x210xf32>, %u: {table}, %e: tensor<?x6xi32>, %s0: {pairs},
+                     %y0: tensor<?x210xbf16>) -> tensor<?x210xbf16> {{
+      %s = omnimoe.grouped_matmul ins(%x, %u, %e : tensor<?x210xf32>, {table}, tensor<?x6xi32>)
+        outs(%s0 : {pairs}) {schedule} -> {pairs}
+      %a = linalg.generic {{indexing_maps = [affine_map<{dims}>, affine_map<{dims}>], iterator_types = [{parallel}]}}
+        ins(%s : {pairs}) outs(%s0 : {pairs}) {{
+      ^bb0(%in: f32, %out: f32):
+        %0 = arith.mulf %in, %in : f32
+        linalg.yield %0 : f32
+      }} -> {pairs}
+      %y = omnimoe.combine to_tokens ins(%a, %u, %e : {pairs}, {table}, tensor<?x6xi32>)
+        outs(%y0 : tensor<?x210xbf16>) {schedule} -> tensor<?x210xbf16>
+      return %y : tensor<?x210xbf16>
+    }}"""
+    program = omnimoe.compile(source)
+    rng = np.random.default_rng(6)
+    for tokens in TOKENS:
+        x = rng.standard_normal((tokens, 210)).astype(np.float32)
+        u = rng.standard_normal((9, width or 1, 210)).astype(np.float32) / 10
+        ids = rng.integers(0, 9, (tokens, 6)).astype(np.int32)
+        start = rng.standard_normal((tokens, 210)).astype(ml_dtypes.bfloat16)
+        chosen = u[ids].astype(np.float64)
+        products = np.einsum("td,tkjd->tkj", x.astype(np.float64), chosen)
+        expected = start.astype(np.float64) + np.einsum("tkj,tkjd->td", products**2, chosen)
+        scratch = np.zeros((tokens, 6, width or 1), np.float32)
+        u, scratch = (u, scratch) if width else (u[:, 0], scratch[..., 0])
+        assert relative_error(program(x, u, ids, scratch, start), expected) < 4e-3
+
+
 def test_whole_tensor_arithmetic():
     """arith and math on tensors, and a function the hardware has no vectors for."""
     source = """

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -12,6 +13,21 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 void BlockEmitter::barrier() { gpu::BarrierOp::create(k); }
+
+void BlockEmitter::foldZeroFills(Block &body) {
+  for (auto combine : body.getOps<CombineOp>()) {
+    // The last operation before that touches the destination.
+    Operation *before = combine->getPrevNode();
+    while (before &&
+           !llvm::is_contained(before->getOperands(), combine.getOut()))
+      before = before->getPrevNode();
+    auto fill = dyn_cast_or_null<linalg::FillOp>(before);
+    if (!fill || !isZeroFloat(OpFoldResult(fill.value())))
+      continue;
+    startsAtZero.insert(combine);
+    fill->erase();
+  }
+}
 
 LogicalResult BlockEmitter::emit(Operation *op) {
   k.setInsertionPoint(op);

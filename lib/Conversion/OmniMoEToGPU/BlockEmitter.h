@@ -1,4 +1,4 @@
-//===- BlockEmitter.h - Operations computed by one thread block --*- C++
+//===- BlockEmitter.h - Operations of one thread block -----------*- C++
 //-*-===//
 //
 // A tile of tokens is one thread block. Each operation of the tile is computed
@@ -37,10 +37,26 @@ int64_t getBlockThreads(int64_t hiddenSize, Type elementType);
 FailureOr<SmallVector<VectorOperand>> classifyOperands(linalg::LinalgOp op,
                                                        bool &contiguous);
 
+/// A thread's piece of an expert vector, and whether the pair has an expert. If
+/// it has not, the piece is of some other vector.
+struct LoadedRow {
+  Value piece;
+  Value valid;
+};
+
 class BlockEmitter {
 public:
   BlockEmitter(KernelBuilder &k, Value threadId, int64_t threads)
       : k(k), threadId(threadId), threads(threads) {}
+
+  /// Lets sums start at zero instead of reading the zeros that a fill right
+  /// before would write.
+  void foldZeroFills(Block &body);
+
+  /// Loads the vectors that a sum will need ahead of the products before it,
+  /// where all of them fit into registers: what few pairs take is latency, and
+  /// two of them one after the other is twice as much.
+  void preload(Block &body);
 
   /// Emits `op` and erases it, or fails if the block has no code for it.
   LogicalResult emit(Operation *op);
@@ -53,11 +69,15 @@ private:
   void emitRowReduction(linalg::LinalgOp op, Operation *combiner,
                         TypedAttr neutral);
   void emitLoopsPerElement(linalg::LinalgOp op);
+  LogicalResult emitSumOfParts(linalg::LinalgOp op);
+  LoadedRow loadRow(CombineOp op, Value token, Value position, Value column);
   void barrier();
 
   KernelBuilder &k;
   Value threadId;
   int64_t threads;
+  llvm::SmallPtrSet<Operation *, 4> startsAtZero;
+  llvm::SmallDenseMap<Operation *, SmallVector<LoadedRow>> preloaded;
 };
 
 } // namespace mlir::omnimoe

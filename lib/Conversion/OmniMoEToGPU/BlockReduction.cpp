@@ -48,6 +48,8 @@ static Operation *matchCombiner(linalg::LinalgOp op) {
 }
 
 LogicalResult BlockEmitter::emitReduction(linalg::LinalgOp op) {
+  if (succeeded(emitSumOfParts(op)))
+    return success();
   bool contiguous = true;
   if (failed(classifyOperands(op, contiguous)))
     return failure();

@@ -8,7 +8,8 @@
 //                    multiply the vector's pieces and add across lanes
 //   combine          a thread owns columns of the output and walks the pairs,
 //                    so nothing is added across threads and the order of every
-//                    sum is that of the token's list
+//                    sum is that of the token's list; with few pairs the
+//                    vectors are on their way before the products start
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,10 +24,13 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Expert vectors that a warp has in flight in a product.
+/// Expert vectors that a warp has in flight in a product: few where many blocks
+/// share a unit, more where they make one pass over all pairs.
 static constexpr int64_t kVectorsPerWarp = 2;
-/// Expert vectors that a block has in flight in a sum.
+static constexpr int64_t kMaxVectorsPerWarp = 4;
+/// Expert vectors that a block has in flight in a sum, likewise.
 static constexpr int64_t kVectorsPerBlock = 8;
+static constexpr int64_t kMaxVectorsPerBlock = 16;
 /// Pieces of a token that a lane may hold in registers.
 static constexpr int64_t kMaxPieces = 8;
 
@@ -107,17 +111,20 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
       held.push_back(loadPiece(k, x, token, column, count,
                                inside(column, piece + 1 == pieces)));
     }
-    int64_t step = kVectorsPerWarp * (threads / kWarp);
-    k.loop(k.mul(warp, kVectorsPerWarp), k.index(columns), step, [&](Value at) {
+    int64_t warps = threads / kWarp;
+    int64_t onePass = llvm::divideCeil(columns, warps);
+    int64_t vectors = onePass <= kMaxVectorsPerWarp ? onePass : kVectorsPerWarp;
+    int64_t step = vectors * warps;
+    k.loop(k.mul(warp, vectors), k.index(columns), step, [&](Value at) {
       SmallVector<ExpertRow> rows;
       SmallVector<Value> targets;
-      for (int64_t i = 0; i < kVectorsPerWarp; ++i) {
+      for (int64_t i = 0; i < vectors; ++i) {
         targets.push_back(k.add(at, i));
         rows.push_back(loadExpertRow(
             k, experts, token, k.min(targets.back(), k.index(columns - 1)),
             op.getNumExperts(), width));
       }
-      SmallVector<Value> sums(kVectorsPerWarp, k.real(type, 0.0));
+      SmallVector<Value> sums(vectors, k.real(type, 0.0));
       auto multiply = [&](Value left, Value column, Value valid,
                           ValueRange before) {
         SmallVector<Value> next;
@@ -143,7 +150,7 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
                      return multiply(left, column, valid, carried);
                    }));
       }
-      for (int64_t i = 0; i < kVectorsPerWarp; ++i) {
+      for (int64_t i = 0; i < vectors; ++i) {
         Value lanes =
             vector::ReductionOp::create(k, vector::CombiningKind::ADD, sums[i],
                                         arith::FastMathFlags::reassoc);
@@ -158,17 +165,65 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
   });
 }
 
+LoadedRow BlockEmitter::loadRow(CombineOp op, Value token, Value position,
+                                Value column) {
+  auto type = cast<MemRefType>(op.getVectors().getType());
+  int64_t count = getAccessElements(op.getHiddenSize(), type.getElementType());
+  ExpertRow row = loadExpertRow(k, op.getExperts(), token, position,
+                                op.getNumExperts(), op.getExpertWidth());
+  Value piece = vector::LoadOp::create(
+      k, VectorType::get({count}, type.getElementType()),
+      collapseExperts(k, op.getVectors()), ValueRange{row.row, column},
+      /*nontemporal=*/false,
+      llvm::MaybeAlign(count * type.getElementTypeBitWidth() / 8));
+  return {piece, row.valid};
+}
+
+void BlockEmitter::preload(Block &body) {
+  auto matmuls = body.getOps<GroupedMatmulOp>();
+  auto combines = body.getOps<CombineOp>();
+  if (matmuls.empty() || combines.empty())
+    return;
+  GroupedMatmulOp first = *matmuls.begin();
+  for (CombineOp op : combines) {
+    auto isKnown = [&](Value value) {
+      Operation *producer = value.getDefiningOp();
+      return !producer || producer->getBlock() != &body ||
+             producer->isBeforeInBlock(first);
+    };
+    int64_t count = getAccessElements(
+        op.getHiddenSize(), getElementTypeOrSelf(op.getVectors().getType()));
+    int64_t columns = op.getTopK() * op.getExpertWidth();
+    if (!op.isToTokens() || op.isDispatched() ||
+        columns > kMaxVectorsPerBlock ||
+        cast<ShapedType>(op.getExperts().getType()).getDimSize(0) != 1 ||
+        op.getHiddenSize() > threads * count || !isKnown(op.getExperts()) ||
+        !isKnown(op.getVectors()))
+      continue;
+    k.setInsertionPoint(first);
+    // Threads past the row's end load what they will not use.
+    Value column = k.mul(threadId, count);
+    Value inside = k.compare(arith::CmpIPredicate::ult, column,
+                             k.index(op.getHiddenSize()));
+    column = k.choose(inside, column, k.index(0));
+    for (int64_t i = 0; i < columns; ++i)
+      preloaded[op].push_back(loadRow(op, k.index(0), k.index(i), column));
+  }
+}
+
 void BlockEmitter::emitCombineToTokens(CombineOp op) {
   Value experts = op.getExperts(), out = op.getOut();
-  Value vectors = collapseExperts(k, op.getVectors());
   Value coefficients = collapsePairs(k, op.getCoefficients());
-  int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
-  int64_t columns = op.getTopK() * width;
-  int64_t count =
-      getAccessElements(hiddenSize, getElementTypeOrSelf(vectors.getType()));
+  int64_t hiddenSize = op.getHiddenSize();
+  int64_t columns = op.getTopK() * op.getExpertWidth();
+  int64_t count = getAccessElements(
+      hiddenSize, getElementTypeOrSelf(op.getVectors().getType()));
   auto type = VectorType::get({count}, k.getF32Type());
   Value zero = k.real(k.getF32Type(), 0.0);
+  int64_t inFlight =
+      columns <= kMaxVectorsPerBlock ? columns : kVectorsPerBlock;
 
+  SmallVector<LoadedRow> loaded = preloaded.lookup(op);
   Value tokens = memref::DimOp::create(k, experts, 0);
   Value first = k.mul(threadId, count);
   k.loop(k.index(0), tokens, 1, [&](Value token) {
@@ -177,12 +232,14 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
         SmallVector<Value> factors, pieces;
         for (int64_t i = 0; i < pairs; ++i) {
           Value position = k.add(at, i);
-          ExpertRow row = loadExpertRow(k, experts, token, position,
-                                        op.getNumExperts(), width);
+          LoadedRow row =
+              loaded.empty() ? loadRow(op, token, position, column) : loaded[i];
           factors.push_back(k.broadcast(
               type, k.choose(row.valid, k.load(coefficients, {token, position}),
                              zero)));
-          Value piece = loadPiece(k, vectors, row.row, column, count, nullptr);
+          Value piece = row.piece;
+          if (piece.getType() != type)
+            piece = arith::ExtFOp::create(k, type, piece);
           pieces.push_back(k.choose(row.valid, piece, k.real(type, 0.0)));
         }
         Value sum = before;
@@ -190,15 +247,17 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
           sum = vector::FMAOp::create(k, factor, piece, sum);
         return sum;
       };
-      int64_t whole = columns / kVectorsPerBlock * kVectorsPerBlock;
-      Value sum = vector::LoadOp::create(
-          k, type, out, ValueRange{token, column},
-          /*nontemporal=*/false,
-          llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
+      int64_t whole = columns / inFlight * inFlight;
+      Value sum = k.real(type, 0.0);
+      if (!startsAtZero.contains(op))
+        sum = vector::LoadOp::create(
+            k, type, out, ValueRange{token, column},
+            /*nontemporal=*/false,
+            llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
       if (whole)
-        sum = k.loop(k.index(0), k.index(whole), kVectorsPerBlock, {sum},
+        sum = k.loop(k.index(0), k.index(whole), inFlight, {sum},
                      [&](Value at, ValueRange carried) -> SmallVector<Value> {
-                       return {add(at, kVectorsPerBlock, carried.front())};
+                       return {add(at, inFlight, carried.front())};
                      })
                   .front();
       if (whole != columns)

@@ -2,7 +2,8 @@
 //
 // 1. Each scf.forall becomes a gpu.launch with one block per tile.
 // 2. Buffers made in the tile become shared memory.
-// 3. The tile's operations are computed by the block, one after the other.
+// 3. Rows that a later operation of the tile will read are loaded early.
+// 4. The tile's operations are computed by the block, one after the other.
 //
 // What stands in no tile, because it is too small to be cut or has no loop that
 // could be, is a tile of its own.
@@ -94,10 +95,11 @@ static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
 /// All kernels of a program go into one GPU module.
 static constexpr StringLiteral kKernelModule = "kernels";
 
-/// Puts the body of `forall` into a launch of one block per tile.
+/// Puts the body of `forall` into a launch of one block per tile. The blocks
+/// stand in a grid of as many dimensions as the loop has, or in a row.
 static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
                                   scf::ForallOp forall, int64_t threads,
-                                  StringRef name) {
+                                  bool inRow, StringRef name) {
   auto bound = [&](OpFoldResult value) {
     return getValueOrCreateConstantIndexOp(k, k.getLoc(), value);
   };
@@ -119,14 +121,27 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
   }
   auto ifOp = scf::IfOp::create(k, any, false);
   k.setInsertionPointToStart(ifOp.thenBlock());
+  Value width = tiles.front();
+  for (Value count : ArrayRef(tiles).drop_front())
+    if (inRow)
+      width = k.mul(width, count);
+  Value height = tiles.size() > 1 && !inRow ? tiles[1] : one;
   auto launch =
-      gpu::LaunchOp::create(k, tiles.front(), tiles.size() > 1 ? tiles[1] : one,
-                            one, k.index(threads), one, one);
+      gpu::LaunchOp::create(k, width, height, one, k.index(threads), one, one);
   launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
   launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
   Block *body = &launch.getBody().front();
   k.setInsertionPointToStart(body);
-  Value blocks[] = {launch.getBlockIds().x, launch.getBlockIds().y};
+  SmallVector<Value> blocks = {launch.getBlockIds().x, launch.getBlockIds().y};
+  if (inRow) {
+    blocks.resize(tiles.size());
+    Value number = launch.getBlockIds().x;
+    for (int64_t loop = tiles.size() - 1; loop > 0; --loop) {
+      blocks[loop] = arith::RemUIOp::create(k, number, tiles[loop]);
+      number = arith::DivUIOp::create(k, number, tiles[loop]);
+    }
+    blocks.front() = number;
+  }
   SmallVector<Value> ivs;
   for (auto [start, step, block] : llvm::zip(starts, steps, blocks))
     ivs.push_back(k.add(start, k.mul(block, step)));
@@ -141,13 +156,17 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
 static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
                                    StringRef name) {
   bool isProduct = isProductTile(forall.getBody());
-  if (forall.getRank() > (isProduct ? 2 : 1) || forall->getNumResults() != 0)
-    return forall.emitOpError("must have one loop, or two around a product, "
-                              "and work on memrefs to become a kernel");
+  if (forall->getNumResults() != 0 || (isProduct && forall.getRank() > 2))
+    return forall.emitOpError(
+        "must work on memrefs, and have at most two loops "
+        "around a product, to become a kernel");
   int64_t threads = isProduct ? kTileThreads : chooseThreads(forall);
   rewriter.setInsertionPoint(forall);
   KernelBuilder k(forall.getLoc(), rewriter);
-  gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, name);
+  // Tiles that are not of a product may be of many tokens and few columns, and
+  // only the first dimension of a grid may pass 65,535.
+  gpu::LaunchOp launch =
+      createLaunch(rewriter, k, forall, threads, /*inRow=*/!isProduct, name);
   if (isProduct)
     return emitProductTile(k, launch);
 
@@ -156,6 +175,8 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
     if (failed(moveToSharedMemory(launch, alloc)))
       return failure();
   BlockEmitter emitter(k, launch.getThreadIds().x, threads);
+  emitter.foldZeroFills(*body);
+  emitter.preload(*body);
   for (Operation &op : llvm::make_early_inc_range(*body))
     if (isComputed(&op) && failed(emitter.emit(&op)))
       return op.emitOpError("has no GPU lowering with these operands");

@@ -47,11 +47,13 @@ func.func @dynamic_buffer(%n: index) {
 
 // -----
 
-func.func @two_loops(%a: memref<8x8xf32>) {
-  // expected-error @below {{must have one loop, or two around a product}}
-  scf.forall (%i, %j) in (8, 8) {
-    %zero = arith.constant 0.0 : f32
-    memref.store %zero, %a[%i, %j] : memref<8x8xf32>
+func.func @on_tensors(%a: tensor<8xf32>) -> tensor<8xf32> {
+  // expected-error @below {{must work on memrefs, and have at most two loops around a product}}
+  %b = scf.forall (%i) in (8) shared_outs(%o = %a) -> (tensor<8xf32>) {
+    %t = tensor.extract_slice %a[%i] [1] [1] : tensor<8xf32> to tensor<1xf32>
+    scf.forall.in_parallel {
+      tensor.parallel_insert_slice %t into %o[%i] [1] [1] : tensor<1xf32> into tensor<8xf32>
+    }
   }
-  return
+  return %b : tensor<8xf32>
 }

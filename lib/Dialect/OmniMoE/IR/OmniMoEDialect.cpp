@@ -30,7 +30,7 @@ void OmniMoEDialect::initialize() {
 
 LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                    ScheduleKind kind, int64_t groupSize,
-                                   int64_t tokenTile) {
+                                   int64_t tokenTile, int64_t pairSplit) {
   if (groupSize < 0 || tokenTile < 0)
     return emitError() << "schedule sizes must not be negative, got group_size "
                        << groupSize << " and token_tile " << tokenTile;
@@ -41,6 +41,11 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (!grouped && groupSize != 0)
     return emitError() << "schedule " << stringifyScheduleKind(kind)
                        << " has no groups, got group_size " << groupSize;
+  if (pairSplit < 1)
+    return emitError() << "pair_split must be at least 1, got " << pairSplit;
+  if (grouped && pairSplit != 1)
+    return emitError() << "schedule " << stringifyScheduleKind(kind)
+                       << " does not split pairs, got pair_split " << pairSplit;
   return success();
 }
 

@@ -42,6 +42,15 @@ static constexpr int64_t kTokenBlock = 64;
 static constexpr int64_t kLaneBlock = 32;
 /// Tokens of a token-centric tile: few, so that threads finish together.
 static constexpr int64_t kTokenCentricTile = 8;
+/// What the token-centric kernels of a GPU keep in flight: a block has so many
+/// pairs under way, each pass takes so long, and a launch so long.
+static constexpr int64_t kPairsPerPass = 8;
+static constexpr int64_t kPairsInRegisters = 16;
+static constexpr double kSecondsPerPass = 1.1e-6;
+static constexpr double kSecondsPerLaunch = 2.5e-6;
+/// Blocks a unit, and with them the memory of the partial sums, beyond which
+/// splitting pairs gains nothing.
+static constexpr int64_t kMaxSplitBlocksPerUnit = 16;
 /// Largest group of the expert-centric schedule and block of the dense one.
 static constexpr int64_t kMaxGroup = 256;
 static constexpr int64_t kMaxDenseBlock = 1024;
@@ -141,11 +150,46 @@ static double expertCentricSeconds(const Workload &w, int64_t groupSize) {
          w.busyUnits();
 }
 
-/// A GPU hides latency by many blocks: a pair costs its bytes. One block a
-/// token; fewer tokens than units leave units idle.
-static double tokenCentricSecondsOnGPU(const Workload &w) {
-  return 2 * w.pairs * w.shape.width * w.rowBytes() / w.streamRate() /
-         w.busyUnits();
+/// A GPU hides latency by many blocks: then a pair costs its bytes. A block
+/// that has the chip to itself takes the latency of each of its passes, one for
+/// all of its pairs if they fit into registers, two otherwise (products and
+/// sums). Splitting makes passes fewer and adds partial sums and a launch.
+static double tokenCentricSecondsOnGPU(const Workload &w, int64_t split) {
+  double bytes = 2 * w.pairs * w.shape.width * w.rowBytes();
+  double blocks = w.tokens * split;
+  double perBlock = double(w.shape.topK) * w.shape.width / split;
+  double passes = perBlock <= kPairsInRegisters
+                      ? 1
+                      : 2 * std::ceil(perBlock / kPairsPerPass);
+  double stream = bytes / w.streamRate(), chain = passes * kSecondsPerPass;
+  double seconds = std::pow(std::pow(stream, 4) + std::pow(chain, 4), 0.25);
+  if (split == 1)
+    return seconds + kSecondsPerLaunch;
+  double sums = 2 * blocks * w.shape.hiddenSize * sizeof(float);
+  return seconds + sums / (w.target.getMemoryGbps() * 1e9) +
+         2 * kSecondsPerLaunch;
+}
+
+static bool maySplit(const ExpertBlockShape &shape, int64_t tokens,
+                     int64_t units, int64_t split) {
+  return split == 1 ||
+         (shape.topK % split == 0 && std::max<int64_t>(tokens, 1) * split <=
+                                         kMaxSplitBlocksPerUnit * units);
+}
+
+/// The split, a power of two, that makes few tokens fast.
+static ScheduleEstimate bestTokenCentricOnGPU(MLIRContext *context,
+                                              const Workload &w) {
+  ScheduleEstimate best{nullptr, 0};
+  for (int64_t split = 1; maySplit(w.shape, w.tokens, w.units, split);
+       split *= 2) {
+    double seconds = tokenCentricSecondsOnGPU(w, split);
+    if (!best.schedule || seconds < best.seconds)
+      best = {ScheduleAttr::get(context, ScheduleKind::TokenCentric,
+                                /*group_size=*/0, /*token_tile=*/1, split),
+              seconds};
+  }
+  return best;
 }
 
 SmallVector<ScheduleEstimate>
@@ -156,9 +200,7 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   Workload w{shape, t, t * shape.topK, target, double(units)};
   SmallVector<ScheduleEstimate> estimates;
   if (target.isGPU()) {
-    estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,
-                                           /*groupSize=*/0, /*tokenTile=*/1),
-                         tokenCentricSecondsOnGPU(w)});
+    estimates.push_back(bestTokenCentricOnGPU(context, w));
     return estimates;
   }
   estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,
@@ -185,6 +227,25 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
       {ScheduleAttr::get(context, ScheduleKind::Dense, block, kTokenBlock),
        denseSeconds(w)});
   return estimates;
+}
+
+std::optional<double>
+mlir::omnimoe::estimateSchedule(ScheduleAttr schedule,
+                                const ExpertBlockShape &shape, int64_t tokens,
+                                TargetAttr target, int64_t units) {
+  if (target.isGPU() && schedule.getKind() == ScheduleKind::TokenCentric) {
+    int64_t split = schedule.getPairSplit();
+    if (!maySplit(shape, tokens, units, split))
+      return std::nullopt;
+    double t = std::max<int64_t>(tokens, 1);
+    return tokenCentricSecondsOnGPU(
+        {shape, t, t * shape.topK, target, double(units)}, split);
+  }
+  for (const ScheduleEstimate &estimate :
+       estimateSchedules(schedule.getContext(), shape, tokens, target, units))
+    if (estimate.schedule.getKind() == schedule.getKind())
+      return estimate.seconds;
+  return std::nullopt;
 }
 
 TargetAttr mlir::omnimoe::getTarget(ModuleOp module) {

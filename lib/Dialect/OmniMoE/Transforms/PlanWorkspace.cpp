@@ -2,7 +2,8 @@
 //
 // 1. Collect the allocations of the public function outside of loops.
 // 2. Add the workspace argument, and for each allocation its offset: the sum of
-//    the sizes before it, each rounded up to kAlignment.
+//    the sizes before it, each rounded up to kAlignment. What is under a branch
+//    on T takes room only where that branch is taken.
 // 3. Clone the computation of the sizes into `omnimoe_workspace_size`, with T
 //    in place of the arguments' leading sizes.
 //
@@ -22,6 +23,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -89,6 +91,26 @@ private:
   IRMapping mapping;
 };
 
+/// `bytes`, or none if the number of tokens takes another branch than the one
+/// that `alloc` is in.
+static Value getBytesIfReached(OpBuilder &builder, SizeCloner &cloner,
+                               memref::AllocOp alloc, Value bytes) {
+  Location loc = alloc.getLoc();
+  Operation *inside = alloc;
+  for (Operation *parent = alloc->getParentOp(); parent;
+       inside = parent, parent = parent->getParentOp()) {
+    auto ifOp = dyn_cast<scf::IfOp>(parent);
+    Value condition = ifOp ? cloner.clone(ifOp.getCondition()) : Value();
+    if (!condition)
+      continue;
+    Value none = arith::ConstantIndexOp::create(builder, loc, 0);
+    bool inThen = inside->getParentRegion() == &ifOp.getThenRegion();
+    bytes = arith::SelectOp::create(
+        builder, loc, condition, inThen ? bytes : none, inThen ? none : bytes);
+  }
+  return bytes;
+}
+
 struct PlanWorkspacePass
     : omnimoe::impl::PlanWorkspacePassBase<PlanWorkspacePass> {
   /// An allocation that may happen once per invocation at most.
@@ -152,11 +174,14 @@ struct PlanWorkspacePass
           MemRefType::get(alloc.getType().getShape(),
                           alloc.getType().getElementType()),
           workspace, offset, sizes);
-      offset = arith::AddIOp::create(builder, loc, offset,
-                                     getBytes(builder, loc, alloc, sizes));
+      Value bytes = getBytes(builder, loc, alloc, sizes);
+      offset = arith::AddIOp::create(
+          builder, loc, offset,
+          getBytesIfReached(builder, inFunction, alloc, bytes));
+      bytes = getBytes(sizeBuilder, loc, alloc, sizesOfTokens);
       total = arith::AddIOp::create(
           sizeBuilder, loc, total,
-          getBytes(sizeBuilder, loc, alloc, sizesOfTokens));
+          getBytesIfReached(sizeBuilder, inSizeFunction, alloc, bytes));
       for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
         if (isa<memref::DeallocOp>(user))
           user->erase();

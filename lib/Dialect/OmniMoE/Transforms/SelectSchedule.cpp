@@ -1,16 +1,18 @@
 //===- SelectSchedule.cpp - Write schedules into the IR -------------------===//
 //
-// 1. Find the expert blocks: a combine to tokens and what feeds it, back to the
-//    grouped_matmul.
+// 1. Find the expert blocks: a combine to tokens, what feeds it back to the
+//    grouped_matmul, and the element-wise operations that follow.
 // 2. Ask the cost model for the best schedule over the range of T and cut the
 //    range where the answer changes (`Version`).
 // 3. Write the schedule; with several versions, clone the block under scf.if.
 //
 //===----------------------------------------------------------------------===//
 
+#include "ElementwiseChain.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -35,11 +37,14 @@ static constexpr double kVersionGain = 1.1;
 static constexpr int64_t kReportedTokens = 1024;
 
 namespace {
-/// A combine to tokens with what feeds it, producers first.
+/// A combine to tokens with what feeds it and the element-wise operations that
+/// follow, producers first. The last operation either has the block's result or
+/// writes it to where the caller wants it.
 struct ExpertBlock {
   CombineOp combine;
   GroupedMatmulOp matmul;
   SmallVector<Operation *> ops;
+  Operation *getLast() const { return ops.back(); }
 };
 
 /// One schedule and the tokens, [min, max), that it serves.
@@ -78,6 +83,9 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
       feeding.insert(op);
   };
   add(combine.getCoefficients());
+  if (auto fill = combine.getOut().getDefiningOp<linalg::FillOp>())
+    if (fill->getBlock() == combine->getBlock())
+      feeding.insert(fill);
   for (unsigned i = 1; i < feeding.size(); ++i)
     if (auto generic = dyn_cast<linalg::GenericOp>(feeding[i]))
       for (Value input : generic.getInputs())
@@ -87,6 +95,14 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   block.ops = feeding.takeVector();
   llvm::sort(block.ops,
              [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  llvm::append_range(block.ops, getElementwiseChain(combine));
+  Operation *last = block.getLast();
+  if (last->hasOneUse()) {
+    Operation *user = *last->user_begin();
+    if (isa<bufferization::MaterializeInDestinationOp>(user) &&
+        user->getNumResults() == 0 && user->getBlock() == last->getBlock())
+      block.ops.push_back(user);
+  }
   return block;
 }
 
@@ -155,11 +171,9 @@ struct SelectSchedulePass
       if (best->schedule == last.schedule)
         continue;
       // What the last version would take here, with the tile it has.
-      const auto *same = llvm::find_if(estimates, [&](const auto &other) {
-        return other.schedule.getKind() == last.schedule.getKind();
-      });
-      if (same->schedule.getKind() == best->schedule.getKind() ||
-          same->seconds < kVersionGain * best->seconds)
+      std::optional<double> same =
+          estimateSchedule(last.schedule, shape, tokens, target, units);
+      if (same && *same < kVersionGain * best->seconds)
         continue;
       last.maxTokens = tokens;
       versions.push_back(
@@ -167,11 +181,11 @@ struct SelectSchedulePass
     }
     // The common case is reported at a common size.
     if (versions.size() == 1) {
-      versions.front().estimates = estimate(kReportedTokens);
-      versions.front().estimatedTokens = kReportedTokens;
+      Version &only = versions.front();
+      only.estimates = estimate(kReportedTokens);
+      only.estimatedTokens = kReportedTokens;
+      only.schedule = choose(only.estimates)->schedule;
     }
-    for (Version &version : versions)
-      version.schedule = choose(version.estimates)->schedule;
     return versions;
   }
 
@@ -217,34 +231,38 @@ struct SelectSchedulePass
     return failure(result.wasInterrupted());
   }
 
-  /// Clones the block for each version under a chain of scf.if on T.
-  Value emitVersions(RewriterBase &rewriter, const ExpertBlock &block,
-                     Value tokens, ArrayRef<Version> versions) {
-    CombineOp combine = block.combine;
-    Location loc = combine.getLoc();
-    auto cloneBlock = [&](ScheduleAttr schedule) {
+  /// Clones the block for each version under a chain of scf.if on T and returns
+  /// its result, if it has one.
+  ValueRange emitVersions(RewriterBase &rewriter, const ExpertBlock &block,
+                          Value tokens, ArrayRef<Version> versions) {
+    Operation *last = block.getLast();
+    Location loc = last->getLoc();
+    if (versions.size() == 1) {
       IRMapping mapping;
       for (Operation *op : block.ops)
-        setSchedule(rewriter.clone(*op, mapping), schedule);
-      return mapping.lookup(combine->getResult(0));
-    };
-    if (versions.size() == 1)
-      return cloneBlock(versions.front().schedule);
+        setSchedule(rewriter.clone(*op, mapping), versions.front().schedule);
+      return rewriter.getInsertionPoint()->getPrevNode()->getResults();
+    }
     Value limit = arith::ConstantIndexOp::create(rewriter, loc,
                                                  versions.front().maxTokens);
     Value isFirst = arith::CmpIOp::create(
         rewriter, loc, arith::CmpIPredicate::slt, tokens, limit);
-    auto ifOp = scf::IfOp::create(rewriter, loc,
-                                  TypeRange{combine->getResult(0).getType()},
-                                  isFirst, /*withElseRegion=*/true);
+    auto ifOp = scf::IfOp::create(rewriter, loc, last->getResultTypes(),
+                                  isFirst, /*addThenBlock=*/true,
+                                  /*addElseBlock=*/true);
     OpBuilder::InsertionGuard guard(rewriter);
-    rewriter.setInsertionPointToStart(ifOp.thenBlock());
-    scf::YieldOp::create(rewriter, loc, cloneBlock(versions.front().schedule));
-    rewriter.setInsertionPointToStart(ifOp.elseBlock());
-    scf::YieldOp::create(
-        rewriter, loc,
-        emitVersions(rewriter, block, tokens, versions.drop_front()));
-    return ifOp.getResult(0);
+    auto emitBranch = [&](Block *branch, ArrayRef<Version> branchVersions) {
+      rewriter.setInsertionPointToEnd(branch);
+      auto yield = scf::YieldOp::create(rewriter, loc);
+      rewriter.setInsertionPoint(yield);
+      ValueRange results =
+          emitVersions(rewriter, block, tokens, branchVersions);
+      rewriter.modifyOpInPlace(
+          yield, [&] { yield.getResultsMutable().assign(results); });
+    };
+    emitBranch(ifOp.thenBlock(), versions.take_front());
+    emitBranch(ifOp.elseBlock(), versions.drop_front());
+    return ifOp.getResults();
   }
 
   Attribute describe(const Version &version) {
@@ -253,7 +271,7 @@ struct SelectSchedulePass
     for (const ScheduleEstimate &estimate : version.estimates)
       estimates.append(stringifyScheduleKind(estimate.schedule.getKind()),
                        builder.getF64FloatAttr(estimate.seconds));
-    return builder.getDictionaryAttr({
+    SmallVector<NamedAttribute> entries = {
         builder.getNamedAttr(
             "schedule", builder.getStringAttr(
                             stringifyScheduleKind(version.schedule.getKind()))),
@@ -268,7 +286,11 @@ struct SelectSchedulePass
                              estimates.getDictionary(&getContext())),
         builder.getNamedAttr(
             "tokens", builder.getI64IntegerAttr(version.estimatedTokens)),
-    });
+    };
+    if (int64_t split = version.schedule.getPairSplit(); split > 1)
+      entries.push_back(
+          builder.getNamedAttr("pair_split", builder.getI64IntegerAttr(split)));
+    return builder.getDictionaryAttr(entries);
   }
 
   void runOnOperation() override {
@@ -285,14 +307,16 @@ struct SelectSchedulePass
     target = getTarget(module);
     units = threads > 0 ? threads : target.getUnits();
 
-    SmallVector<ExpertBlock> blocks;
-    module.walk([&](CombineOp combine) {
-      if (std::optional<ExpertBlock> block = matchBlock(combine))
-        blocks.push_back(*block);
-    });
+    SmallVector<CombineOp> combines;
+    module.walk([&](CombineOp combine) { combines.push_back(combine); });
     SmallVector<Attribute> descriptions;
     IRRewriter rewriter(&getContext());
-    for (ExpertBlock &block : blocks) {
+    for (CombineOp combine : combines) {
+      // Matched one by one, since a block may take in what follows another.
+      std::optional<ExpertBlock> match = matchBlock(combine);
+      if (!match)
+        continue;
+      ExpertBlock &block = *match;
       SmallVector<Version> versions = getVersions(block);
       if (versions.empty()) {
         (void)refuse(block.combine);
@@ -307,13 +331,14 @@ struct SelectSchedulePass
           setSchedule(op, versions.front().schedule);
         continue;
       }
-      rewriter.setInsertionPoint(block.combine);
+      Operation *last = block.getLast();
+      rewriter.setInsertionPoint(last);
       Value tokens = tensor::DimOp::create(rewriter, block.combine.getLoc(),
                                            block.combine.getExperts(), 0);
-      rewriter.replaceOp(block.combine,
-                         emitVersions(rewriter, block, tokens, versions));
+      rewriter.replaceOp(last, emitVersions(rewriter, block, tokens, versions));
+      block.ops.pop_back();
       for (Operation *op : llvm::reverse(block.ops))
-        if (op != block.combine && isOpTriviallyDead(op))
+        if (isOpTriviallyDead(op))
           rewriter.eraseOp(op);
     }
     if (failed(scheduleRest()))

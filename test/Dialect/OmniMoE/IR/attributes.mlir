@@ -1,20 +1,22 @@
 // RUN: omni-opt %s -split-input-file | omni-opt -split-input-file | FileCheck %s
 
-// Sizes of zero are the default and are not printed.
+// Sizes of zero and a split of one are the default and are not printed.
 // CHECK:      func.func private @schedules() attributes {
 // CHECK-SAME:   a = #omnimoe.schedule<token_centric>,
 // CHECK-SAME:   b = #omnimoe.schedule<token_centric, token_tile = 8>,
 // CHECK-SAME:   c = #omnimoe.schedule<expert_centric, group_size = 64>,
 // CHECK-SAME:   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
 // CHECK-SAME:   e = #omnimoe.schedule<hybrid, group_size = 16>,
-// CHECK-SAME:   f = #omnimoe.schedule<token_centric>}
+// CHECK-SAME:   f = #omnimoe.schedule<token_centric>,
+// CHECK-SAME:   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
 func.func private @schedules() attributes {
   a = #omnimoe.schedule<token_centric>,
   b = #omnimoe.schedule<token_centric, token_tile = 8>,
   c = #omnimoe.schedule<expert_centric, group_size = 64>,
   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
   e = #omnimoe.schedule<hybrid, group_size = 16>,
-  f = #omnimoe.schedule<token_centric, group_size = 0, token_tile = 0>}
+  f = #omnimoe.schedule<token_centric, group_size = 0, token_tile = 0, pair_split = 1>,
+  g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
 
 // -----
 

@@ -30,6 +30,16 @@ module attributes {omnimoe.s = #omnimoe.schedule<token_centric, group_size = 64>
 
 // -----
 
+// expected-error @below {{pair_split must be at least 1, got 0}}
+module attributes {omnimoe.s = #omnimoe.schedule<token_centric, pair_split = 0>} {}
+
+// -----
+
+// expected-error @below {{schedule dense does not split pairs, got pair_split 2}}
+module attributes {omnimoe.s = #omnimoe.schedule<dense, group_size = 8, pair_split = 2>} {}
+
+// -----
+
 // expected-error @+2 {{to be one of: token_centric, expert_centric, dense, hybrid}}
 // expected-error @+1 {{failed to parse OmniMoE_ScheduleAttr parameter 'kind'}}
 module attributes {omnimoe.s = #omnimoe.schedule<row_centric>} {}

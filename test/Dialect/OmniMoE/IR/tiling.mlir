@@ -1,6 +1,6 @@
-// The tiling interface, through omnimoe-tile: every operation has one loop,
-// over its tokens, or over D for a sum to experts. What is indexed by expert is
-// used whole.
+// The tiling interface, through omnimoe-tile, which cuts the first loop of an
+// operation: over its tokens, or over D for a sum to experts. What is indexed by
+// expert is used whole. (split-pairs.mlir cuts the second loop, over pairs.)
 // RUN: omni-opt %s --omnimoe-tile="token-tile=8 threads=2" --canonicalize --cse | FileCheck %s
 
 // CHECK-LABEL: func.func @route(

@@ -112,6 +112,35 @@ func.func private @declared(memref<?x8xf32>)
 
 // -----
 
+// Branches on T share the workspace.
+
+// CHECK-LABEL: func.func @omnimoe_workspace_size(
+// CHECK-SAME:    %[[N:.*]]: index) -> index
+// CHECK:         %[[FEW:.*]] = arith.cmpi slt, %[[N]], %c
+// CHECK:         %[[FIRST:.*]] = arith.select %[[FEW]], %{{.*}}, %c0
+// CHECK:         %[[SECOND:.*]] = arith.select %[[FEW]], %c0, %{{.*}}
+// CHECK:         arith.addi
+// CHECK-LABEL: func.func @branches(
+// CHECK:         %[[OFFSET:.*]] = arith.select
+// CHECK:         memref.view %{{.*}}[%[[OFFSET]]][%{{.*}}] : memref<?xi8> to memref<?x8xf32>
+// CHECK:         scf.if
+func.func @branches(%x: memref<?x8xf32>) {
+  %c0 = arith.constant 0 : index
+  %c128 = arith.constant 128 : index
+  %T = memref.dim %x, %c0 : memref<?x8xf32>
+  %few = arith.cmpi slt, %T, %c128 : index
+  scf.if %few {
+    %a = memref.alloc(%T) : memref<?x1024xf32>
+    "test.use"(%a) : (memref<?x1024xf32>) -> ()
+  } else {
+    %b = memref.alloc(%T) : memref<?x8xf32>
+    "test.use"(%b) : (memref<?x8xf32>) -> ()
+  }
+  return
+}
+
+// -----
+
 // A program is planned once.
 
 // CHECK-LABEL: func.func @planned(

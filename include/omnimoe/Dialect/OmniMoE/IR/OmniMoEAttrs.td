@@ -39,7 +39,9 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     that one dispatch group holds (expert_centric) or that one dense block
     holds (dense); 0 means that the schedule has no groups. `token_tile` is the
     largest number of tokens one parallel tile works on; 0 means one tile a
-    thread.
+    thread. `pair_split` is the number of equal parts that the pairs of a token
+    are cut into (token_centric), each summed on its own and the sums then added
+    in order; it must divide K. 1 means that they are not cut.
 
     - `token_centric`: each token streams its own K up and down vectors.
     - `expert_centric`: pairs are sorted by group; each group's vectors meet the
@@ -50,14 +52,21 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
 
     ```mlir
     #omnimoe.schedule<expert_centric, group_size = 64, token_tile = 1024>
+    #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>
     ```
   }];
   let parameters = (ins
     EnumParameter<OmniMoE_ScheduleKind>:$kind,
     DefaultValuedParameter<"int64_t", "0">:$group_size,
-    DefaultValuedParameter<"int64_t", "0">:$token_tile);
+    DefaultValuedParameter<"int64_t", "0">:$token_tile,
+    DefaultValuedParameter<"int64_t", "1">:$pair_split);
+  let builders = [
+    AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
+                     "int64_t":$tokenTile), [{
+      return $_get($_ctxt, kind, groupSize, tokenTile, /*pairSplit=*/1);
+    }]>];
   let assemblyFormat = [{
-    `<` $kind (`,` struct($group_size, $token_tile)^)? `>`
+    `<` $kind (`,` struct($group_size, $token_tile, $pair_split)^)? `>`
   }];
   let genVerifyDecl = 1;
 }

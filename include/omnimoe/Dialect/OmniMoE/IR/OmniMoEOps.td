@@ -36,12 +36,13 @@ class OmniMoE_Op<string mnemonic, list<Trait> traits = []> :
   let hasFolder = 1;
 }
 
-/// An operation that can be cut along its tokens (or, for a sum to experts,
-/// along D).
-class OmniMoE_TileableOp<string mnemonic> : OmniMoE_Op<mnemonic, [
+/// An operation that can be cut along its tokens and their pairs (or, for a sum
+/// to experts, along D).
+class OmniMoE_TileableOp<string mnemonic, list<Trait> traits = []> :
+    OmniMoE_Op<mnemonic, !listconcat(traits, [
     DeclareOpInterfaceMethods<TilingInterface, [
       "getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
-      "getResultTilePosition", "generateResultTileValue"]>]>;
+      "getResultTilePosition", "generateResultTileValue"]>])>;
 
 //===----------------------------------------------------------------------===//
 // route
@@ -222,7 +223,10 @@ def OmniMoE_GroupedMatmulOp : OmniMoE_TileableOp<"grouped_matmul"> {
 // combine
 //===----------------------------------------------------------------------===//
 
-def OmniMoE_CombineOp : OmniMoE_TileableOp<"combine"> {
+def OmniMoE_CombineOp : OmniMoE_TileableOp<"combine", [
+    DeclareOpInterfaceMethods<PartialReductionOpInterface, [
+      "generateInitialTensorForPartialReduction", "tileToPartialReduction",
+      "mergeReductions", "getPartialResultTilePosition"]>]> {
   let summary = "Weighted sums of vectors to tokens or to experts";
   let description = [{
     With coefficients `a` f32 [T, K] or [T, K, r] and `experts` i32 [T, K],

@@ -36,6 +36,13 @@ SmallVector<ScheduleEstimate>
 estimateSchedules(MLIRContext *context, const ExpertBlockShape &shape,
                   int64_t tokens, TargetAttr target, int64_t units);
 
+/// The seconds that one schedule is estimated to take for `tokens` tokens, if
+/// it suits that many; also of one that would not be chosen for them.
+std::optional<double> estimateSchedule(ScheduleAttr schedule,
+                                       const ExpertBlockShape &shape,
+                                       int64_t tokens, TargetAttr target,
+                                       int64_t units);
+
 /// The target of a module: its attribute, or the host.
 TargetAttr getTarget(ModuleOp module);
 

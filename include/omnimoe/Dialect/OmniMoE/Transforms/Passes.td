@@ -9,7 +9,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
   let summary = "Write the schedule of every expert block into the IR";
   let description = [{
     An *expert block* is a `combine to_tokens` with the element-wise operations
-    and the `grouped_matmul` that feed it. For each block the cost model
+    and the `grouped_matmul` that feed it and the element-wise operations that
+    follow it. For each block the cost model
     estimates the time of every schedule on the module's target
     (`omnimoe.target`, or the host if it has none) and the cheapest is written
     to both operations as `#omnimoe.schedule`. Where the best schedule depends
@@ -147,6 +148,45 @@ def AccumulateInF32Pass : Pass<"omnimoe-accumulate-in-f32", "::mlir::func::FuncO
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def SplitPairsPass : Pass<"omnimoe-split-pairs", "::mlir::func::FuncOp"> {
+  let summary = "Cut the pairs of each token into parts that run in parallel";
+  let description = [{
+    With few tokens, tiles of whole tokens leave most of a chip idle. A
+    `combine to_tokens` whose schedule has `pair_split` = S > 1 is tiled along
+    single tokens and along its K pairs (a partial reduction): each tile sums
+    K / S pairs of a token and writes its partial sum, [T, S, D]. What only
+    the combine needs, the products and the element-wise operations on them, is
+    fused into the tile. A second loop, over tokens and blocks of columns, adds
+    the S sums in order to the destination and takes in the element-wise
+    operations that follow. No result depends on which tile ends first.
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : tensor<?x512xf32>)
+           {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+    %y = omnimoe.combine to_tokens ins(%s, %down, %e : ...) outs(%y0 : tensor<?x1024xf32>)
+           {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+    ```
+    After:
+    ```mlir
+    %p = scf.forall (%t, %k) = (0, 0) to (%T, 512) step (1, 16) shared_outs(... : tensor<?x32x1024xf32>) {
+      %s = omnimoe.grouped_matmul ins(%x_tile, %up, %e_tile : ...) outs(... : tensor<1x16xf32>)
+      %part = omnimoe.combine to_tokens ins(%s, %down, %e_tile : ...) outs(%zero : tensor<1x1024xf32>)
+    }
+    %y = scf.forall (%t, %d) = (0, 0) to (%T, 1024) step (1, 128) shared_outs(... = %y0) {
+      %sum = linalg.reduce ins(%p_tile : tensor<1x32x128xf32>) outs(%y_tile : tensor<1x128xf32>) dimensions = [1]
+    }
+    ```
+  }];
+  let options = [Option<"columnTile", "column-tile", "int64_t", "128",
+                        "Largest number of columns of a tile that adds partial sums">];
+  let statistics = [Statistic<"numSplit", "split", "Combines whose pairs were split">];
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::tensor::TensorDialect"];
 }
 

@@ -1,0 +1,58 @@
+// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule --split-input-file | FileCheck %s
+
+// On a GPU few tokens split their pairs over many blocks, and many tokens do
+// not. What follows the sum, and the caller's memory, are in each version.
+
+// CHECK:       omnimoe.schedules = [
+// CHECK-SAME:    min_tokens = 0 : i64, pair_split = 32 : i64, schedule = "token_centric"
+// CHECK-SAME:    max_tokens = [[FEW:[0-9]+]] : i64, min_tokens = [[SOME:[0-9]+]] : i64, pair_split = [[PARTS:[0-9]+]] : i64, schedule = "token_centric"
+// CHECK-SAME:    max_tokens = -1 : i64, min_tokens = [[FEW]] : i64, schedule = "token_centric"
+// CHECK-LABEL: func.func @decode(
+// CHECK:         arith.cmpi slt, %{{.*}}, %c[[SOME]]
+// CHECK:         scf.if %{{.*}} {
+// CHECK:           linalg.fill
+// CHECK:           omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+// CHECK:           arith.truncf
+// CHECK:           bufferization.materialize_in_destination
+// CHECK:         } else {
+// CHECK:           scf.if
+// CHECK:             omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = [[PARTS]]>}
+// CHECK:             bufferization.materialize_in_destination
+// CHECK:           } else {
+// CHECK:             omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+// CHECK:             bufferization.materialize_in_destination
+// CHECK:         return
+#id = affine_map<(d0, d1) -> (d0, d1)>
+func.func @decode(%x: tensor<?x1024xbf16>, %up: tensor<102400x1024xbf16>, %down: tensor<102400x1024xbf16>, %e: tensor<?x512xi32>,
+    %s0: tensor<?x512xf32>, %y0: tensor<?x1024xf32>, %z0: tensor<?x1024xbf16>, %z: memref<?x1024xbf16>) {
+  %zero = arith.constant 0.0 : f32
+  %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x1024xbf16>, tensor<102400x1024xbf16>, tensor<?x512xi32>)
+    outs(%s0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %y1 = linalg.fill ins(%zero : f32) outs(%y0 : tensor<?x1024xf32>) -> tensor<?x1024xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %down, %e : tensor<?x512xf32>, tensor<102400x1024xbf16>, tensor<?x512xi32>)
+    outs(%y1 : tensor<?x1024xf32>) -> tensor<?x1024xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%y : tensor<?x1024xf32>) outs(%z0 : tensor<?x1024xbf16>) {
+  ^bb0(%p: f32, %o: bf16):
+    %t = arith.truncf %p : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x1024xbf16>
+  bufferization.materialize_in_destination %r in restrict writable %z : (tensor<?x1024xbf16>, memref<?x1024xbf16>) -> ()
+  return
+}
+
+// -----
+
+// 16 pairs fit into the registers of a block: there is nothing to split.
+
+// CHECK:       omnimoe.schedules = [{{{.*}} max_tokens = -1 : i64, min_tokens = 0 : i64, schedule = "token_centric", tokens = 1024 : i64}]
+// CHECK-LABEL: func.func @few_pairs(
+// CHECK-NOT:     pair_split
+func.func @few_pairs(%x: tensor<?x1024xbf16>, %up: tensor<4096x1024xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x1024xf32>)
+    -> tensor<?x1024xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x1024xbf16>, tensor<4096x1024xbf16>, tensor<?x16xi32>)
+    outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %up, %e : tensor<?x16xf32>, tensor<4096x1024xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x1024xf32>) -> tensor<?x1024xf32>
+  return %y : tensor<?x1024xf32>
+}
