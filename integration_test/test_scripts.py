@@ -1,5 +1,6 @@
 """The scripts in utils/ and benchmarks/: arguments, and how results are summed up."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,37 @@ def test_benchmark_refuses_an_unknown_section():
     )
     assert done.returncode == 2
     assert "unknown section 'nonsense'" in done.stderr
+
+
+def gpu_benchmark(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Where the CUDA driver cannot be found."""
+    environment = {**os.environ, "OMNIMOE_CUDA_DRIVER": str(folder / "none")}
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_gpu_benchmark_says_what_is_missing(tmp_path):
+    done = gpu_benchmark(tmp_path)
+    assert done.returncode == 2
+    assert "gpu.py: there is no GPU to measure on: " in done.stderr
+    assert "driver" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--beside", "nonsense"], "unknown name 'nonsense'"),
+        (["--peers", "/nowhere"], "there is no folder /nowhere"),
+    ],
+)
+def test_gpu_benchmark_refuses(tmp_path, arguments, message):
+    done = gpu_benchmark(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_sanitize_gpu_refuses():
+    script = str(ROOT / "utils" / "sanitize-gpu")
+    done = subprocess.run([script, "--nonsense"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "unknown argument '--nonsense'" in done.stderr

@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+PACKAGE = ROOT / "python" / "omnimoe"
 MOST_BYTES = 30e6
 
 # Run in the fresh environment; prints where everything came from.
@@ -115,7 +116,7 @@ def test_size_and_contents(wheel):
     assert wheel.stat().st_size < MOST_BYTES
     assert "-manylinux_2_" in wheel.name
     names = set(contents(wheel))
-    sources = {f"omnimoe/{p.name}" for p in (ROOT / "python" / "omnimoe").glob("*.py*")}
+    sources = {str(p.relative_to(ROOT / "python")) for p in PACKAGE.rglob("*.py")}
     assert names >= sources | {"omnimoe/libomnimoe.so", "omnimoe/py.typed"}
     assert sum(name.startswith("omnimoe/_core.") and name.endswith(".so") for name in names) == 1
     assert all(name.startswith("omnimoe") for name in names)

@@ -312,6 +312,12 @@ setup_build() {
   fi
 }
 
+# Whether programs can run on an NVIDIA GPU of this machine.
+has_nvidia_driver() {
+  [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || return 1
+  ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'
+}
+
 # What no step can do without; before anything newer than POSIX is used.
 check_platform() {
   [ "$(uname -s)" = Linux ] ||

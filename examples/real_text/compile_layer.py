@@ -1,5 +1,7 @@
 """Compiles the example's layer in this process and prints how long it took.
 
+usage: compile_layer.py [TARGET]
+
 Prints JSON {"seconds", "cached"}. The parent chooses OMNIMOE_CACHE_DIR: with an
 empty folder the compilation is cold, with a filled one it is read from disk.
 Importing and making the parameters are not part of the time.
@@ -28,8 +30,9 @@ def specs(sizes: model.Sizes) -> tuple:
 
 def main() -> None:
     arguments = specs(model.Sizes())
+    target = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     began = time.perf_counter()
-    program = omnimoe.compile(model.layer, args=arguments)
+    program = omnimoe.compile(model.layer, args=arguments, target=target)
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "cached": program.cached}))
 

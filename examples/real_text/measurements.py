@@ -1,16 +1,17 @@
 """What the example measures: times, errors, and how the experts are used."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
 import omnimoe
 
 from benchmarks import baselines
-from benchmarks.measure import Times, interleave
+from benchmarks.measure import Times
 
 from . import model
+from .device import CPU
 
 # Two scores of a token that lie closer than this in float64 may change places
 # in float32; the layer's error is taken over the other tokens.
@@ -39,13 +40,14 @@ def measure_parts(
     x: np.ndarray,
     params: model.Parameters,
     sizes: model.Sizes,
-    torch: Optional[Any],
+    device: CPU,
 ) -> Measurements:
     """Times every part of the layer on `x` in each library, taking turns, and
-    checks ours against float64. `program` is the compiled layer."""
+    checks ours against float64. `program` is the layer compiled for `device`."""
     numpy = model.numpy_library()
     rows, columns = model.router_logits(numpy, x, params)
-    scores, chosen = omnimoe.route(rows, columns, sizes.top_k)
+    found = omnimoe.route(device.put(rows), device.put(columns), sizes.top_k)
+    scores, chosen = map(device.get, found)
     weights = numpy.softmax(scores)
     arguments = {
         "router": (rows, columns),
@@ -54,10 +56,10 @@ def measure_parts(
     }
     results = _exact_results(arguments, x, params, sizes)
     parts = []
-    for name, run in _candidates(program, arguments, x, params, sizes, torch).items():
-        out = run["omnimoe"]()
-        turns = {library: lambda _, f=function: f() for library, function in run.items()}
-        parts.append(Part(name, interleave(turns, rounds=3), results[name](out)))
+    for name, runs in _candidates(program, arguments, x, params, sizes, device).items():
+        out = runs["omnimoe"]()
+        out = tuple(map(device.get, out)) if isinstance(out, tuple) else device.get(out)
+        parts.append(Part(name, device.time(runs), results[name](out)))
     decided = results["decided"]
     load = np.bincount(chosen.ravel(), minlength=sizes.experts)
     return Measurements(parts, int(decided.sum()), load)
@@ -69,24 +71,26 @@ def _candidates(
     x: np.ndarray,
     params: model.Parameters,
     sizes: model.Sizes,
-    torch: Optional[Any],
+    device: CPU,
 ) -> Dict[str, Dict[str, Callable[[], Any]]]:
     """For each part, what each library calls."""
-    arrays = tuple(params.values())
+    ours = {name: tuple(map(device.put, arrays)) for name, arrays in arguments.items()}
+    tables = {name: device.put(array) for name, array in params.items()}
+    tokens = device.put(x)
     found: Dict[str, Dict[str, Callable[[], Any]]] = {
-        "router": {"omnimoe": lambda: omnimoe.route(*arguments["router"], sizes.top_k)},
-        "experts": {"omnimoe": lambda: omnimoe.experts(*arguments["experts"])},
-        "MLP": {"omnimoe": lambda: omnimoe.mlp(*arguments["MLP"])},
-        "layer": {"omnimoe": lambda: program(x, *arrays)},
+        "router": {"omnimoe": lambda: omnimoe.route(*ours["router"], sizes.top_k)},
+        "experts": {"omnimoe": lambda: omnimoe.experts(*ours["experts"])},
+        "MLP": {"omnimoe": lambda: omnimoe.mlp(*ours["MLP"])},
+        "layer": {"omnimoe": lambda: program(tokens, *tables.values())},
     }
     _add_library(found, "NumPy", model.numpy_library(), arguments, x, params, sizes)
-    if torch is not None:
-        tensors = {name: tuple(map(torch.from_numpy, a)) for name, a in arguments.items()}
+    if device.torch is not None:
+        tensors = {name: tuple(map(device.tensor, arrays)) for name, arrays in ours.items()}
         # torch indexes with int64.
         tensors["experts"] = (*tensors["experts"][:-1], tensors["experts"][-1].long())
-        tables = {name: torch.from_numpy(array) for name, array in params.items()}
-        library = model.torch_library(torch)
-        _add_library(found, "torch", library, tensors, torch.from_numpy(x), tables, sizes)
+        weights = {name: device.tensor(table) for name, table in tables.items()}
+        library = model.torch_library(device.torch)
+        _add_library(found, "torch", library, tensors, device.tensor(tokens), weights, sizes)
     return found
 
 

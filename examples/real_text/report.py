@@ -23,6 +23,7 @@ def print_report(
     tokens: int,
     compile_seconds: Dict[str, float],
     measurements: Measurements,
+    timing_note: str,
     ir_files: List[Path],
 ) -> None:
     """Prints everything; `schedules` are the `ScheduleChoice`s of the program."""
@@ -32,7 +33,7 @@ def print_report(
         console.print("; ".join(_range(choice) for choice in schedules), style="dim")
     console.print(_compile_line(compile_seconds))
     console.print(_part_table(measurements.parts, tokens))
-    console.print(_error_note(measurements, tokens), style="dim", highlight=False)
+    console.print(f"{timing_note} {_error_note(measurements, tokens)}", style="dim", highlight=False)
     console.print(_load_panel(measurements.load))
     folder = ir_files[0].parent
     console.print(f"IR of each stage: {folder}", highlight=False, soft_wrap=True)
@@ -41,8 +42,8 @@ def print_report(
 
 def _error_note(measurements: Measurements, tokens: int) -> str:
     note = (
-        "All with the same threads. Errors are relative, against float64 in NumPy; the"
-        " router's is the share of choices that differ from its definition."
+        "Errors are relative, against float64 in NumPy; the router's is the share of choices"
+        " that differ from its definition."
     )
     if measurements.decided < tokens:
         note += (

@@ -2,10 +2,11 @@
 """An OmniMoE layer over real text: compiled, run, timed and checked.
 
 The UTF-8 bytes of the Python language reference become tokens; a layer of
-64 x 64 atomic experts and a shared MLP is compiled for this machine and run on
-them. Prints a report and writes the IR of each stage to a folder.
+64 x 64 atomic experts and a shared MLP is compiled for this machine, for its GPU
+if there is one, and run on them. Prints a report and writes the IR of each stage
+to a folder.
 
-usage: run.py [--tokens T] [--output FOLDER]
+usage: run.py [--tokens T] [--device auto|cpu|gpu] [--output FOLDER]
 """
 
 import argparse
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -27,12 +28,18 @@ from rich.console import Console  # noqa: E402
 
 import omnimoe  # noqa: E402
 
-from examples.real_text import measurements, model, report, text  # noqa: E402
+from examples.real_text import device, measurements, model, report, text  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=4096, metavar="T", help="bytes of the text")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help="where to run (default: a CUDA GPU if there is one)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -47,13 +54,15 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def compile_in_fresh_processes() -> Dict[str, float]:
+def compile_in_fresh_processes(target: str) -> Dict[str, float]:
     """Seconds to compile the layer with an empty disk cache, then a filled one."""
     script = Path(__file__).with_name("compile_layer.py")
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "OMNIMOE_CACHE_DIR": folder, "OMNIMOE_DUMP": ""}
         runs = [
-            json.loads(subprocess.check_output([sys.executable, str(script)], env=environment))
+            json.loads(
+                subprocess.check_output([sys.executable, str(script), target], env=environment)
+            )
             for _ in range(2)
         ]
     if runs[0]["cached"] or not runs[1]["cached"]:
@@ -68,33 +77,28 @@ def compile_with_ir(arguments: tuple, folder: Path) -> Any:
     return omnimoe.compile(model.layer, args=arguments, dump=f"all:{folder}")
 
 
-def import_torch() -> Optional[Any]:
-    """torch with as many threads as omnimoe and NumPy take, which is one a core;
-    None if it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    torch.set_num_threads(omnimoe.get_num_threads())
-    torch.set_grad_enabled(False)
-    return torch
-
-
 def main() -> None:
     options = parse_arguments()
     console = Console()
     sizes = model.Sizes()
-    torch = import_torch()
+    try:
+        where, why_not_gpu = device.pick(options.device)
+    except omnimoe.DeviceError as error:
+        sys.exit(f"run.py: --device gpu: {error}")
+    if why_not_gpu:
+        console.print(f"on the CPU: {why_not_gpu}", style="dim", highlight=False)
     x = text.embed(text.language_reference()[: options.tokens], sizes.hidden)
     params = model.make_parameters(sizes)
 
     console.print("compiling the layer in fresh processes, cold and cached ...", style="dim")
-    compile_seconds = compile_in_fresh_processes()
-    program = compile_with_ir((x, params, sizes.top_k), options.output)
+    compile_seconds = compile_in_fresh_processes(where.target)
+    arguments = where.put(x), {name: where.put(array) for name, array in params.items()}
+    program = compile_with_ir((*arguments, sizes.top_k), options.output)
     console.print("running and checking it ...", style="dim")
-    found = measurements.measure_parts(program, x, params, sizes, torch)
+    found = measurements.measure_parts(program, x, params, sizes, where)
 
     libraries: List[str] = [f"NumPy {numpy.__version__}"]
+    torch = where.torch
     libraries.append(f"torch {torch.__version__}" if torch else "torch not installed")
     report.print_report(
         console,
@@ -102,12 +106,13 @@ def main() -> None:
             f"An OmniMoE layer over the Python {platform.python_version()} language reference\n"
             f"{options.tokens} tokens (bytes), D = {sizes.hidden}, {sizes.rows} x {sizes.columns}"
             f" experts, K = {sizes.top_k}, I = {sizes.intermediate}\n"
-            f"{program.chip}, {omnimoe.get_num_threads()} threads; beside {', '.join(libraries)}"
+            f"{where.describe(program)}; beside {', '.join(libraries)}"
         ),
         schedules=program.schedules,
         tokens=options.tokens,
         compile_seconds=compile_seconds,
         measurements=found,
+        timing_note=where.note,
         ir_files=sorted(path for path in options.output.iterdir() if path.is_file()),
     )
 
