@@ -312,10 +312,11 @@ setup_build() {
   fi
 }
 
-# Whether programs can run on an NVIDIA GPU of this machine.
+# Whether NVIDIA's driver is there for programs to use.
 has_nvidia_driver() {
-  [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || return 1
-  ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1'
+  local python
+  python=$(find_python) || return 1
+  "$python" -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null
 }
 
 # What no step can do without; before anything newer than POSIX is used.

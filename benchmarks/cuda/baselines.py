@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from .. import baselines
 
-# Elements of the largest intermediate that a baseline may make.
+# The largest intermediates that a baseline may make: bytes of one gather, and
+# elements of the mask.
 MOST_GATHERED = 6e9
 MOST_DENSE = 2.2e9
 
