@@ -117,7 +117,7 @@ def test_size_and_contents(wheel):
     assert "-manylinux_2_" in wheel.name
     names = set(contents(wheel))
     sources = {str(p.relative_to(ROOT / "python")) for p in PACKAGE.rglob("*.py")}
-    assert names >= sources | {"omnimoe/libomnimoe.so", "omnimoe/py.typed"}
+    assert names >= sources | {f"omnimoe/{name}" for name in ("libomnimoe.so", "libomp.so.5", "py.typed")}
     assert sum(name.startswith("omnimoe/_core.") and name.endswith(".so") for name in names) == 1
     assert all(name.startswith("omnimoe") for name in names)
 
@@ -131,6 +131,7 @@ def test_runs_without_the_build(installed):
     assert any(path.endswith("libomnimoe.so") for path in ours)
     for path in mapped:
         assert not path.startswith(str(ROOT / "build")), path
+        assert "libomp" not in path or path.startswith(str(installed.folder)), path
         assert "libLLVM" not in path and "libMLIR" not in path, path
 
 

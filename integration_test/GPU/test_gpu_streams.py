@@ -164,7 +164,9 @@ def test_arguments_on_the_host_and_the_gpu():
     with pytest.raises(omnimoe.DeviceError, match="up: expected an array on cuda:0 as x, got .* cpu"):
         omnimoe.experts(gpu[0], torch.from_numpy(arguments.up), *gpu[2:])
     with pytest.raises(omnimoe.DeviceError, match="x"):
-        omnimoe.compile(lambda *a: omnimoe.experts(*a), args=gpu)(*arguments)
+        omnimoe.compile(
+            lambda x, up, down, weights, ids: omnimoe.experts(x, up, down, weights, ids), args=gpu
+        )(*arguments)
 
 
 def test_wrong_arguments_on_the_gpu():
