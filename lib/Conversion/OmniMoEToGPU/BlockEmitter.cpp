@@ -1,6 +1,7 @@
 //===- BlockEmitter.cpp - Operations computed by one thread block ---------===//
 
 #include "BlockEmitter.h"
+#include "Route.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -40,6 +41,9 @@ LogicalResult BlockEmitter::emit(Operation *op) {
         !getElementTypeOrSelf(combine.getOut().getType()).isF32())
       return failure();
     emitCombineToTokens(combine);
+  } else if (auto route = dyn_cast<RouteOp>(op)) {
+    if (failed(emitRoute(route)))
+      return failure();
   } else if (auto copy = dyn_cast<memref::CopyOp>(op)) {
     auto generic = linalg::makeMemRefCopyOp(k, k.getLoc(), copy.getSource(),
                                             copy.getTarget());
@@ -56,6 +60,26 @@ LogicalResult BlockEmitter::emit(Operation *op) {
   }
   barrier();
   op->erase();
+  return success();
+}
+
+LogicalResult BlockEmitter::emitRoute(RouteOp op) {
+  for (Value operand : op->getOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.getType());
+    if (!type || !type.areTrailingDimsContiguous(1))
+      return failure();
+  }
+  if (!getElementTypeOrSelf(op.getRowLogits().getType()).isF32() ||
+      !getElementTypeOrSelf(op.getColLogits().getType()).isF32() ||
+      !getElementTypeOrSelf(op.getScores().getType()).isF32())
+    return failure();
+  RoutePlan plan = planRoute(op.getNumRows(), op.getNumCols(), op.getTopK());
+  if (plan.threads != threads || plan.sharedBytes() > kSharedBytes)
+    return failure();
+  if (plan.warpPerToken)
+    emitRouteByWarps(k, op, plan, threadId);
+  else
+    emitRouteByBlock(k, op, plan, threadId);
   return success();
 }
 

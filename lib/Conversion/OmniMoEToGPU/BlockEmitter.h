@@ -64,6 +64,7 @@ public:
 private:
   void emitGroupedMatmul(GroupedMatmulOp op);
   void emitCombineToTokens(CombineOp op);
+  LogicalResult emitRoute(RouteOp op);
   LogicalResult emitElementwise(linalg::LinalgOp op);
   LogicalResult emitReduction(linalg::LinalgOp op);
   void emitRowReduction(linalg::LinalgOp op, Operation *combiner,

@@ -13,6 +13,7 @@
 #include "BlockEmitter.h"
 #include "ProductTile.h"
 #include "omnimoe/Conversion/Passes.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/RoutePlan.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Affine/IR/ValueBoundsOpInterfaceImpl.h"
@@ -21,6 +22,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/MemRef/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -43,9 +45,14 @@ static bool isComputed(Operation *op) {
          isa_and_present<OmniMoEDialect>(op->getDialect());
 }
 
-/// Threads that suit the operations of a tile; the widest sum decides.
+/// Threads that suit the operations of a tile; the widest sum decides. A router
+/// has a tile of its own.
 static int64_t chooseThreads(scf::ForallOp forall) {
   int64_t threads = 0;
+  forall.walk([&](RouteOp route) {
+    threads = planRoute(route.getNumRows(), route.getNumCols(), route.getTopK())
+                  .threads;
+  });
   forall.walk([&](CombineOp combine) {
     threads = std::max(
         threads,

@@ -162,6 +162,17 @@ void KernelBuilder::when(Value condition, llvm::function_ref<void()> thenBody,
   elseBody();
 }
 
+ResultRange KernelBuilder::branch(TypeRange types, Value condition,
+                                  BranchBody thenBody, BranchBody elseBody) {
+  auto op = scf::IfOp::create(*this, types, condition, /*withElseRegion=*/true);
+  InsertionGuard guard(*this);
+  setInsertionPointToStart(op.thenBlock());
+  scf::YieldOp::create(*this, thenBody());
+  setInsertionPointToStart(op.elseBlock());
+  scf::YieldOp::create(*this, elseBody());
+  return op.getResults();
+}
+
 //===----------------------------------------------------------------------===//
 // Scratch
 //===----------------------------------------------------------------------===//

@@ -95,6 +95,11 @@ public:
   void when(Value condition, llvm::function_ref<void()> thenBody,
             llvm::function_ref<void()> elseBody = nullptr);
 
+  using BranchBody = llvm::function_ref<SmallVector<Value>()>;
+  /// The values, of `types`, of the branch that is taken.
+  ResultRange branch(TypeRange types, Value condition, BranchBody thenBody,
+                     BranchBody elseBody);
+
 private:
   Value like(Value value, int64_t constant) {
     return integer(value.getType(), constant);

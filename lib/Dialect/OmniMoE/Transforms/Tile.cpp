@@ -18,6 +18,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/RoutePlan.h"
 #include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
@@ -70,11 +71,18 @@ static bool mayFuseThrough(OpOperand &use, Operation *producer) {
   return !product || product.getNumReductionLoops() == 0;
 }
 
+/// A router for a GPU works on several tokens at once, which products and
+/// element-wise operations do not.
+static bool isTiledAlone(Operation *op, TargetAttr target) {
+  return cutsColumns(op) || (isa<RouteOp>(op) && target.isGPU());
+}
+
 /// The root and the producers that nothing outside of the tile needs.
-static llvm::SetVector<Operation *> collectTileGroup(Operation *root) {
+static llvm::SetVector<Operation *> collectTileGroup(Operation *root,
+                                                     TargetAttr target) {
   llvm::SetVector<Operation *> group;
   group.insert(root);
-  if (cutsColumns(root))
+  if (isTiledAlone(root, target))
     return group;
   for (bool changed = true; changed;) {
     changed = false;
@@ -117,6 +125,9 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
 
   /// The most tokens a tile may hold; 0 if one tile a thread is best.
   int64_t getTokenTile(const llvm::SetVector<Operation *> &group) {
+    if (auto route = dyn_cast<RouteOp>(group.front()); route && isGPU)
+      return planRoute(route.getNumRows(), route.getNumCols(), route.getTopK())
+          .tokensPerBlock;
     int64_t tile = isGPU ? kTokensPerBlock : tokenTile;
     bool scheduled = false;
     for (Operation *op : group) {
@@ -156,8 +167,8 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
   }
 
   LogicalResult tileRoot(RewriterBase &rewriter, TilingInterface root,
-                         int64_t units) {
-    llvm::SetVector<Operation *> group = collectTileGroup(root);
+                         TargetAttr target, int64_t units) {
+    llvm::SetVector<Operation *> group = collectTileGroup(root, target);
     rewriter.setInsertionPoint(root);
     bool columns = cutsColumns(root);
     OpFoldResult size =
@@ -196,7 +207,7 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     isGPU = target.isGPU();
     IRRewriter rewriter(&getContext());
     while (TilingInterface root = findRoot(getOperation()))
-      if (failed(tileRoot(rewriter, root, units)))
+      if (failed(tileRoot(rewriter, root, target, units)))
         return signalPassFailure();
   }
 
