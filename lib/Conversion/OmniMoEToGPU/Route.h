@@ -72,13 +72,22 @@ public:
   /// Raises `low` until no more than `capacity` candidates reach it. If too
   /// many do in the end they are tied at the K-th sum. The count of `low` is
   /// negative if it is not known, and at least K.
-  Threshold raise(Threshold low, int64_t capacity);
+  Threshold raise(Threshold low, int64_t capacity,
+                  llvm::function_ref<Value(Value)> count);
+  Threshold raise(Threshold low, int64_t capacity) {
+    return raise(low, capacity, [&](Value limit) { return count(limit); });
+  }
+  /// Whether rounding may have made the sums of two candidates equal that are
+  /// not in the order of their ids.
+  Value mayRoundTogether();
 
   /// Calls `body(row, col, sum, reached)` for the candidates that reach
-  /// `limit`, and others, in some order. The lanes of a warp come together.
+  /// `limit`, and others, in some order. The lanes of a warp come together, and
+  /// `atOnce` calls do not depend on each other but by what they carry.
   using Body = llvm::function_ref<SmallVector<Value>(
       Value row, Value col, Value sum, Value reached, ValueRange carried)>;
-  ResultRange forEachReaching(Value limit, ValueRange inits, Body body);
+  ResultRange forEachReaching(Value limit, ValueRange inits, Body body,
+                              int64_t atOnce = 1);
 
 private:
   KernelBuilder &k;

@@ -4,6 +4,7 @@
 
 #include "Route.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -14,6 +15,9 @@ static constexpr int64_t kMaxCornerChunks = 4;
 /// How far a threshold is first raised towards the best sum: an eighth of the
 /// way, which for most distributions leaves between K and 2 K candidates.
 static constexpr int64_t kFirstShift = 3;
+/// Rows that a thread searches at a time, so that their chains of dependent
+/// loads overlap.
+static constexpr int64_t kRowsAtOnce = 4;
 
 RouteCandidates::RouteCandidates(KernelBuilder &k, const RoutePlan &plan,
                                  ThreadTeam &team, const SortedAxes &axes)
@@ -94,41 +98,58 @@ Value RouteCandidates::lowerBound() {
   return maxLanes(k, best);
 }
 
-/// Each thread takes rows; sums along a row descend, so those that reach the
-/// limit are found by bisection. Rows descend too: a warp stops at the first
-/// that has none.
+/// Each thread takes rows, a few at a time; sums along a row descend, so those
+/// that reach the limit are found by bisection. Rows descend too: a warp stops
+/// once it finds none.
 Value RouteCandidates::count(Value limit) {
+  int64_t chunks = llvm::divideCeil(plan.rows, team.size());
+  int64_t atOnce = std::min(chunks, kRowsAtOnce);
+  int64_t step = atOnce * team.size();
   SmallVector<int32_t> lengths;
   for (int64_t row = 0; row < plan.rows; ++row)
     lengths.push_back(std::min(plan.topK / (row + 1), plan.cols));
+  lengths.resize(llvm::alignTo(plan.rows, step), 0);
   Value table = emitTable(k, "route_rows", lengths);
-  Value rows = k.i32(plan.rows);
+
+  auto countRow = [&](Value at) {
+    Value length = k.load(table, k.toIndex(at));
+    Value row = k.min(at, k.i32(plan.rows - 1));
+    Value reached = k.i32(0);
+    for (int64_t jump = llvm::PowerOf2Ceil(plan.cols + 1) / 2; jump > 0;
+         jump /= 2) {
+      Value next = k.add(reached, jump);
+      Value last = k.sub(k.min(next, k.i32(plan.cols)), 1);
+      Value reaches = arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
+                                            sum(row, last), limit);
+      Value inside = k.compare(Predicate::sle, next, length);
+      reached = k.choose(k.both(reaches, inside), next, reached);
+    }
+    return reached;
+  };
+  auto countRows = [&](Value first) {
+    Value total = countRow(first);
+    for (int64_t i = 1; i < atOnce; ++i)
+      total = k.add(total, countRow(k.add(first, i * team.size())));
+    return total;
+  };
+  if (chunks == atOnce)
+    return team.sum(countRows(team.rank()));
   ResultRange counted = k.loopWhile(
       ValueRange{team.rank(), k.i32(0), k.integer(k.getI1Type(), 1)},
       [&](ValueRange state) { return state[2]; },
       [&](ValueRange state) -> SmallVector<Value> {
-        Value valid = k.compare(Predicate::slt, state[0], rows);
-        Value row = k.choose(valid, state[0], k.i32(0));
-        Value length = k.choose(valid, k.load(table, k.toIndex(row)), k.i32(0));
-        Value reached = k.i32(0);
-        for (int64_t step = llvm::PowerOf2Ceil(plan.cols + 1) / 2; step > 0;
-             step /= 2) {
-          Value next = k.add(reached, k.i32(step));
-          Value last = k.sub(k.min(next, k.i32(plan.cols)), 1);
-          Value reaches = arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
-                                                sum(row, last), limit);
-          Value inside = k.compare(Predicate::sle, next, length);
-          reached = k.choose(k.both(reaches, inside), next, reached);
-        }
-        Value some = anyLane(k, k.compare(Predicate::sgt, reached, k.i32(0)));
-        Value next = k.add(state[0], k.i32(team.size()));
-        Value more = anyLane(k, k.compare(Predicate::slt, next, rows));
-        return {next, k.add(state[1], reached), k.both(some, more)};
+        Value found = countRows(state[0]);
+        Value next = k.add(state[0], step);
+        Value more = k.both(k.compare(Predicate::sgt, found, k.i32(0)),
+                            k.compare(Predicate::slt, next,
+                                      k.i32(llvm::alignTo(plan.rows, step))));
+        return {next, k.add(state[1], found), anyLane(k, more)};
       });
   return team.sum(counted[1]);
 }
 
-Threshold RouteCandidates::raise(Threshold low, int64_t capacity) {
+Threshold RouteCandidates::raise(Threshold low, int64_t capacity,
+                                 llvm::function_ref<Value(Value)> count) {
   Value wanted = k.i32(plan.topK), room = k.i32(capacity);
   Value high = key(sum(k.i32(0), k.i32(0)));
   auto fits = [&](Value count) {
@@ -164,12 +185,51 @@ Threshold RouteCandidates::raise(Threshold low, int64_t capacity) {
   return {keyFound, known};
 }
 
+/// Whether rounding may have joined two candidates out of the order of their
+/// ids: only rows (or columns) next to each other whose ids descend and whose
+/// gap is at most an ulp of the largest sum can be joined.
+Value RouteCandidates::mayRoundTogether() {
+  auto largest = [&](Value values, int64_t count) -> Value {
+    Value best = k.load(values, k.index(0));
+    Value worst = k.load(values, k.index(count - 1));
+    return LLVM::MaxNumOp::create(k, math::AbsFOp::create(k, best),
+                                  math::AbsFOp::create(k, worst));
+  };
+  // Twice the ulp, as the sums themselves are rounded. It is infinite if a
+  // sum is, and then every gap counts.
+  Value magnitude = arith::AddFOp::create(k, largest(axes.rowValues, plan.rows),
+                                          largest(axes.colValues, plan.cols));
+  Value ulps =
+      arith::MulFOp::create(k, magnitude, k.real(k.getF32Type(), 0x1p-22));
+  auto anyOf = [&](Value values, Value ids, int64_t count, Value found) {
+    return k.loop(
+        team.rank(), k.i32(count - 1), k.i32(team.size()), found,
+        [&](Value i, ValueRange seen) -> SmallVector<Value> {
+          Value at = k.toIndex(i), next = k.toIndex(k.add(i, 1));
+          Value descends =
+              k.compare(Predicate::sgt, k.load(ids, at), k.load(ids, next));
+          Value gap = arith::SubFOp::create(k, k.load(values, at),
+                                            k.load(values, next));
+          // Unordered: the gap of two infinities counts.
+          Value small =
+              arith::CmpFOp::create(k, arith::CmpFPredicate::ULE, gap, ulps);
+          Value both = k.both(descends, small);
+          return {k.either(seen[0],
+                           arith::ExtUIOp::create(k, k.getI32Type(), both))};
+        })[0];
+  };
+  Value found = anyOf(axes.rowValues, axes.rowIds, plan.rows, k.i32(0));
+  found = anyOf(axes.colValues, axes.colIds, plan.cols, found);
+  return k.compare(Predicate::sgt, team.sum(found), k.i32(0));
+}
+
 /// The candidates lie under a hyperbola. Lines along its rows and, for what is
 /// below the diagonal, along its columns keep the lanes of a warp busy; a line
 /// ends once none of its sums reaches the limit.
 ResultRange RouteCandidates::forEachReaching(Value limit, ValueRange inits,
-                                             Body body) {
-  SmallVector<int32_t> ends(2 * side, 0);
+                                             Body body, int64_t atOnce) {
+  int64_t step = atOnce * team.warps();
+  SmallVector<int32_t> ends(llvm::alignTo(2 * side, step), 0);
   for (int64_t i = 0; i < side; ++i) {
     if (i < plan.rows)
       ends[i] = std::min(plan.topK / (i + 1), plan.cols);
@@ -178,34 +238,51 @@ ResultRange RouteCandidates::forEachReaching(Value limit, ValueRange inits,
   }
   Value table = emitTable(k, "route_lines", ends);
   Value zero = k.i32(0);
+  struct Line {
+    Value isRow, rank, start, end;
+  };
+  auto emitLine = [&](Value number) -> Line {
+    Value isRow = k.compare(Predicate::slt, number, k.i32(side));
+    return {isRow, k.choose(isRow, number, k.sub(number, side)),
+            k.choose(isRow, zero, k.i32(side)),
+            k.load(table, k.toIndex(number))};
+  };
   return k.loop(
-      team.warp(), k.i32(2 * side), k.i32(team.warps()), inits,
-      [&](Value line, ValueRange carried) -> SmallVector<Value> {
-        Value isRow = k.compare(Predicate::slt, line, k.i32(side));
-        Value rank = k.choose(isRow, line, k.sub(line, k.i32(side)));
-        Value start = k.choose(isRow, zero, k.i32(side));
-        Value end = k.load(table, k.toIndex(line));
-        SmallVector<Value> state = {start,
-                                    k.compare(Predicate::slt, start, end)};
+      team.warp(), k.i32(2 * side), k.i32(step), inits,
+      [&](Value first, ValueRange carried) -> SmallVector<Value> {
+        SmallVector<Line> lines;
+        for (int64_t i = 0; i < atOnce; ++i)
+          lines.push_back(emitLine(k.add(first, i * team.warps())));
+        // How far along the lines, and whether there is more of them.
+        SmallVector<Value> state = {zero, k.integer(k.getI1Type(), 1)};
         llvm::append_range(state, carried);
         ResultRange last = k.loopWhile(
             state, [&](ValueRange now) { return now[1]; },
             [&](ValueRange now) -> SmallVector<Value> {
-              Value at = k.add(now[0], team.lane());
-              Value valid = k.compare(Predicate::slt, at, end);
-              at = k.choose(valid, at, zero);
-              Value row = k.choose(isRow, rank, at);
-              Value col = k.choose(isRow, at, rank);
-              Value total = sum(row, col);
-              Value reached = k.both(
-                  valid, arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
-                                               total, limit));
-              Value next = k.add(now[0], k.i32(kWarp));
-              Value more = k.both(anyLane(k, reached),
-                                  k.compare(Predicate::slt, next, end));
-              SmallVector<Value> result = {next, more};
-              llvm::append_range(
-                  result, body(row, col, total, reached, now.drop_front(2)));
+              Value next = k.add(now[0], kWarp);
+              Value offset = k.add(now[0], team.lane()), more;
+              SmallVector<Value> values(now.drop_front(2));
+              for (const Line &line : lines) {
+                Value at = k.add(line.start, offset);
+                Value valid = k.compare(Predicate::slt, at, line.end);
+                at = k.choose(valid, at, zero);
+                Value row = k.choose(line.isRow, line.rank, at);
+                Value col = k.choose(line.isRow, at, line.rank);
+                // A line that only fills the group up.
+                row = k.min(row, k.i32(plan.rows - 1));
+                col = k.min(col, k.i32(plan.cols - 1));
+                Value total = sum(row, col);
+                Value reached = k.both(
+                    valid, arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
+                                                 total, limit));
+                Value goesOn = k.both(
+                    reached, k.compare(Predicate::slt, k.add(line.start, next),
+                                       line.end));
+                more = more ? k.either(more, goesOn) : goesOn;
+                values = body(row, col, total, reached, values);
+              }
+              SmallVector<Value> result = {next, anyLane(k, more)};
+              llvm::append_range(result, values);
               return result;
             });
         return llvm::to_vector_of<Value>(last.drop_front(2));

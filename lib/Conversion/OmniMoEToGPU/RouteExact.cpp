@@ -19,8 +19,6 @@
 #include "Route.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
-#include "mlir/Dialect/Math/IR/Math.h"
-
 using namespace mlir;
 using namespace mlir::omnimoe;
 using Predicate = arith::CmpIPredicate;
@@ -36,7 +34,7 @@ public:
 
   void emit(Threshold low, Value values, Value pairs, Value scores,
             Value experts) {
-    rounded = emitMayRoundTogether();
+    rounded = candidates.mayRoundTogether();
     Threshold last = candidates.raise(low, plan.topK);
     Value limit = candidates.value(last.key);
     Value lastTie = emitLastTie(last, limit);
@@ -56,45 +54,6 @@ public:
   }
 
 private:
-  /// Whether rounding may have joined two candidates out of the order of their
-  /// ids: only rows (or columns) next to each other whose ids descend and whose
-  /// gap is at most an ulp of the largest sum can be joined.
-  Value emitMayRoundTogether() {
-    auto largest = [&](Value values, int64_t count) -> Value {
-      Value best = k.load(values, k.index(0));
-      Value worst = k.load(values, k.index(count - 1));
-      return LLVM::MaxNumOp::create(k, math::AbsFOp::create(k, best),
-                                    math::AbsFOp::create(k, worst));
-    };
-    // Twice the ulp, as the sums themselves are rounded. It is infinite if a
-    // sum is, and then every gap counts.
-    Value magnitude =
-        arith::AddFOp::create(k, largest(axes.rowValues, plan.rows),
-                              largest(axes.colValues, plan.cols));
-    Value ulps =
-        arith::MulFOp::create(k, magnitude, k.real(k.getF32Type(), 0x1p-22));
-    auto anyOf = [&](Value values, Value ids, int64_t count, Value found) {
-      return k.loop(
-          team.rank(), k.i32(count - 1), k.i32(team.size()), found,
-          [&](Value i, ValueRange seen) -> SmallVector<Value> {
-            Value at = k.toIndex(i), next = k.toIndex(k.add(i, 1));
-            Value descends =
-                k.compare(Predicate::sgt, k.load(ids, at), k.load(ids, next));
-            Value gap = arith::SubFOp::create(k, k.load(values, at),
-                                              k.load(values, next));
-            // Unordered: the gap of two infinities counts.
-            Value small =
-                arith::CmpFOp::create(k, FloatPredicate::ULE, gap, ulps);
-            Value both = k.both(descends, small);
-            return {k.either(seen[0],
-                             arith::ExtUIOp::create(k, k.getI32Type(), both))};
-          })[0];
-    };
-    Value found = anyOf(axes.rowValues, axes.rowIds, plan.rows, k.i32(0));
-    found = anyOf(axes.colValues, axes.colIds, plan.cols, found);
-    return k.compare(Predicate::sgt, team.sum(found), k.i32(0));
-  }
-
   /// Walks from `rank` towards 0 while `equals(rank - 1)`, and returns the rank
   /// with the highest id on the way.
   Value emitHighestId(Value rank, Value ids,

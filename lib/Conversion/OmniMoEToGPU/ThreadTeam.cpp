@@ -54,6 +54,12 @@ Value omnimoe::countBits(KernelBuilder &k, Value bits) {
   return math::CtPopOp::create(k, bits);
 }
 
+Value omnimoe::keepInLoop(KernelBuilder &k, Value value) {
+  return NVVM::ShflOp::create(k, k.getI32Type(), allLanes(k), value, k.i32(0),
+                              k.i32(kWarp - 1), NVVM::ShflKind::bfly,
+                              UnitAttr());
+}
+
 void omnimoe::syncWarp(KernelBuilder &k) {
   NVVM::SyncWarpOp::create(k, allLanes(k));
 }
@@ -72,8 +78,13 @@ static void compareExchange(KernelBuilder &k, SmallVectorImpl<Value> &values,
                             Value lane, int64_t lanes, int64_t mask) {
   int64_t count = values.size();
   int64_t laneMask = mask / count, registerMask = mask % count;
-  auto high = [&](Value a, Value b) { return LLVM::MaxNumOp::create(k, a, b); };
-  auto low = [&](Value a, Value b) { return LLVM::MinNumOp::create(k, a, b); };
+  bool isFloat = values.front().getType().isF32();
+  auto high = [&](Value a, Value b) -> Value {
+    return isFloat ? Value(LLVM::MaxNumOp::create(k, a, b)) : k.max(a, b);
+  };
+  auto low = [&](Value a, Value b) -> Value {
+    return isFloat ? Value(LLVM::MinNumOp::create(k, a, b)) : k.min(a, b);
+  };
   if (laneMask == 0) {
     for (int64_t i = 0; i < count; ++i) {
       int64_t j = i ^ registerMask;

@@ -26,12 +26,14 @@ Value sumLanes(KernelBuilder &k, Value value);
 Value maxLanes(KernelBuilder &k, Value value);
 /// Number of set bits.
 Value countBits(KernelBuilder &k, Value bits);
+/// The same value, by a shuffle that no compiler moves.
+Value keepInLoop(KernelBuilder &k, Value value);
 /// Waits for the lanes of the warp and makes their stores visible to it.
 void syncWarp(KernelBuilder &k);
 
-/// Sorts the floats that groups of `lanes` neighbouring lanes hold, highest
-/// first. Afterwards lane l of a group has places l * n to l * n + n - 1 of its
-/// group, with n = values.size(), a power of two. No value may be NaN.
+/// Sorts the floats or i32 that groups of `lanes` neighbouring lanes hold,
+/// highest first. Afterwards lane l of a group has places l * n to l * n + n -
+/// 1 of its group, with n = values.size(), a power of two. No value may be NaN.
 void sortInRegisters(KernelBuilder &k, SmallVectorImpl<Value> &values,
                      Value lane, int64_t lanes);
 

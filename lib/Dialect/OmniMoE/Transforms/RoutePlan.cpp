@@ -16,12 +16,17 @@ static constexpr int64_t kMaxCapacity = 1024;
 static constexpr int64_t kSortsAll = 128;
 static constexpr int64_t kMaxTokensPerBlock = 4;
 
+int64_t RoutePlan::pairRoom() const {
+  return std::max(capacity, 2 * axisLength);
+}
+
 int64_t RoutePlan::sharedBytes() const {
   if (warpPerToken)
-    // Both axes' values and the ids of their best; the candidates' values and
-    // pairs.
-    return tokensPerBlock *
-           (2 * 4 * (axisLength + std::max(rows, cols)) + 2 * 4 * capacity);
+    // Both axes' values and the ids of their best; the candidates' sums and
+    // pairs; the winners. Most have a spare entry, which costs four.
+    return tokensPerBlock * 4 *
+           (2 * axisLength + 2 * (std::max(rows, cols) + 4) + (capacity + 4) +
+            (pairRoom() + 4) + 2 * (topK + 4));
   // Both axes' values and ids, the winners, and a count for each warp.
   return 8 * (numRows + numCols) + (inPlace ? 0 : 8 * topK) + 4 * kWarp;
 }

@@ -24,6 +24,8 @@ struct RoutePlan {
   int64_t capacity = 0;   ///< warp: candidates that are sorted, padded
   bool inPlace = false;   ///< block: the winners are sorted in the results
 
+  /// Warp: room for the candidates' pairs, or for an order of both axes.
+  int64_t pairRoom() const;
   /// Shared memory that a block takes.
   int64_t sharedBytes() const;
 };
