@@ -42,7 +42,8 @@ void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
   addContract(pm, "schedule");
 }
 
-void mlir::omnimoe::buildBufferize(OpPassManager &pm) {
+void mlir::omnimoe::buildBufferize(
+    OpPassManager &pm, llvm::function_ref<void(OpPassManager &)> addScratch) {
   pm.addPass(bufferization::createEmptyTensorEliminationPass());
   bufferization::OneShotBufferizePassOptions options;
   options.bufferizeFunctionBoundaries = true;
@@ -52,6 +53,8 @@ void mlir::omnimoe::buildBufferize(OpPassManager &pm) {
   pm.addPass(bufferization::createDropEquivalentBufferResultsPass());
   addCleanup(pm);
   addContract(pm, "bufferize");
+  if (addScratch)
+    addScratch(pm);
   pm.addPass(createPlanWorkspacePass());
   addCleanup(pm);
 }

@@ -18,8 +18,11 @@ void addContract(OpPassManager &pm, StringRef stage);
 void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads);
 
 /// Tensors to memrefs, in the caller's memory where that is possible, and the
-/// workspace for the rest.
-void buildBufferize(OpPassManager &pm);
+/// workspace for the rest. `addScratch` may add passes that lower operations
+/// whose scratch buffers belong into the workspace too.
+void buildBufferize(
+    OpPassManager &pm,
+    llvm::function_ref<void(OpPassManager &)> addScratch = nullptr);
 
 /// Loops, memrefs and functions that run on the host to the LLVM dialect, and
 /// the entry point that the runtime calls.

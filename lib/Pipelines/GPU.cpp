@@ -97,7 +97,13 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
          pm.addNestedPass<func::FuncOp>(createTilePass());
          addCleanup(pm);
        }},
-      {"bufferize", [](OpPassManager &pm) { buildBufferize(pm); }},
+      {"bufferize",
+       [](OpPassManager &pm) {
+         buildBufferize(pm, [](OpPassManager &scratch) {
+           scratch.addPass(createConvertOmniMoEDispatchToGPUPass());
+           addCleanup(scratch);
+         });
+       }},
       {"kernel", [](OpPassManager &pm) { buildKernel(pm); }},
       {"nvvm", [copy](OpPassManager &pm) { buildNVVM(pm, *copy); }},
       {"binary", [copy](OpPassManager &pm) { buildBinary(pm, *copy); }},

@@ -109,6 +109,42 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def ConvertOmniMoEDispatchToGPUPass :
+    Pass<"convert-omnimoe-dispatch-to-gpu", "::mlir::ModuleOp"> {
+  let summary = "Sort pairs by group of experts on the GPU";
+  let description = [{
+    Each `dispatch` on memrefs becomes a sequence of kernels. A stable radix sort
+    of the pairs by group, 10 bits at a time, takes three for each digit (count,
+    scan, scatter); three more find the slots in the sorted pairs. No kernel
+    waits for another block and none counts with atomics on memory, so results
+    are those of the CPU to the bit. Scratch buffers are allocated beside, their
+    sizes functions of the number of tokens: run this pass before
+    `omnimoe-plan-workspace`. How many blocks share out the pairs follows the
+    target's `units`.
+
+    Before:
+    ```mlir
+    omnimoe.dispatch ins(%e : memref<?x16xi32>)
+        outs(%o, %t, %s, %p : memref<65xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+        num_experts = 4096 group_size = 64
+    ```
+    After:
+    ```mlir
+    %keys = memref.alloc(%P) : memref<?xi32>
+    gpu.launch ... function(@f_dispatch0_count0) ...
+    gpu.launch ... function(@f_dispatch0_scan0) ...
+    gpu.launch ... function(@f_dispatch0_scatter0) ...
+    gpu.launch ... function(@f_dispatch0_heads) ...
+    gpu.launch ... function(@f_dispatch0_slots) ...
+    gpu.launch ... function(@f_dispatch0_offsets) ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::NVVM::NVVMDialect", "::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
   let summary = "Align the shared memory of kernels to 16 bytes";
   let description = [{

@@ -17,6 +17,9 @@
 
 namespace mlir::omnimoe {
 
+/// All kernels of a program go into one GPU module.
+inline constexpr llvm::StringLiteral kKernelModule = "kernels";
+
 /// Threads of a warp.
 inline constexpr int64_t kWarp = 32;
 /// Bytes of the widest access of a thread.

@@ -99,9 +99,6 @@ static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
   return success();
 }
 
-/// All kernels of a program go into one GPU module.
-static constexpr StringLiteral kKernelModule = "kernels";
-
 /// Puts the body of `forall` into a launch of one block per tile. The blocks
 /// stand in a grid of as many dimensions as the loop has, or in a row.
 static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,

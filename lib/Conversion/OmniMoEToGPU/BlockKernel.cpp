@@ -1,0 +1,92 @@
+//===- BlockKernel.cpp - A launch and what its threads do together --------===//
+
+#include "BlockKernel.h"
+#include "BlockEmitter.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+BlockKernel::BlockKernel(KernelBuilder &k, StringRef name, Value blocks,
+                         int64_t threads)
+    : numThreads(threads), numWarps(threads / kWarp), k(k) {
+  Value one = k.index(1);
+  launch =
+      gpu::LaunchOp::create(k, blocks, one, one, k.index(threads), one, one);
+  launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
+  launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
+  k.setInsertionPointToEnd(&launch.getBody().front());
+  auto terminator = gpu::TerminatorOp::create(k);
+  k.setInsertionPoint(terminator);
+  block = launch.getBlockIds().x;
+  thread = launch.getThreadIds().x;
+  warp = arith::DivUIOp::create(k, thread, k.index(kWarp));
+  lane = arith::RemUIOp::create(k, thread, k.index(kWarp));
+  Value bit = arith::ShLIOp::create(k, k.i32(1), k.toI32(lane));
+  lanesBefore = k.sub(bit, k.i32(1));
+}
+
+BlockKernel::~BlockKernel() { k.setInsertionPointAfter(launch); }
+
+Value BlockKernel::shared(Type elementType, ArrayRef<int64_t> shape) {
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  auto type =
+      MemRefType::get(shape, elementType, MemRefLayoutAttrInterface(), space);
+  return launch.addWorkgroupAttribution(type, k.getLoc());
+}
+
+void BlockKernel::barrier() { gpu::BarrierOp::create(k); }
+
+void BlockKernel::syncWarp() { NVVM::SyncWarpOp::create(k, k.i32(-1)); }
+
+Value BlockKernel::broadcast(Value value, int64_t from) {
+  return gpu::ShuffleOp::create(k, value, from, kWarp, gpu::ShuffleMode::IDX)
+      .getShuffleResult();
+}
+
+Value BlockKernel::ballot(Value bit) {
+  return NVVM::VoteSyncOp::create(k, k.getI32Type(), k.i32(-1), bit,
+                                  NVVM::VoteSyncKind::ballot);
+}
+
+Value BlockKernel::matchAny(Value value) {
+  return NVVM::MatchSyncOp::create(k, k.getI32Type(), k.i32(-1), value,
+                                   NVVM::MatchSyncKind::any);
+}
+
+Value BlockKernel::count(Value lanes) {
+  return math::CtPopOp::create(k, lanes);
+}
+
+Value BlockKernel::countBefore(Value lanes) {
+  return count(k.both(lanes, lanesBefore));
+}
+
+BlockKernel::Scan BlockKernel::scan(Value value) {
+  Value upTo = value;
+  for (int64_t distance = 1; distance < kWarp; distance *= 2) {
+    auto other =
+        gpu::ShuffleOp::create(k, upTo, distance, kWarp, gpu::ShuffleMode::UP);
+    upTo = k.add(
+        upTo, k.choose(other.getValid(), other.getShuffleResult(), k.i32(0)));
+  }
+  if (!warpTotals)
+    warpTotals = shared(k.getI32Type(), {numWarps});
+  k.when(k.compare(arith::CmpIPredicate::eq, lane, k.index(kWarp - 1)),
+         [&] { k.store(upTo, warpTotals, warp); });
+  barrier();
+  Value before = k.sub(upTo, value), total = k.i32(0);
+  for (int64_t other = 0; other < numWarps; ++other) {
+    Value sum = k.load(warpTotals, k.index(other));
+    Value isEarlier =
+        k.compare(arith::CmpIPredicate::ugt, warp, k.index(other));
+    before = k.add(before, k.choose(isEarlier, sum, k.i32(0)));
+    total = k.add(total, sum);
+  }
+  // The totals may be written again from here on.
+  barrier();
+  return {before, total};
+}
