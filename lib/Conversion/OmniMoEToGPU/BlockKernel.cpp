@@ -47,6 +47,12 @@ Value BlockKernel::broadcast(Value value, int64_t from) {
       .getShuffleResult();
 }
 
+Value BlockKernel::laneBefore(Value value, Value first) {
+  auto shuffle =
+      gpu::ShuffleOp::create(k, value, 1, kWarp, gpu::ShuffleMode::UP);
+  return k.choose(shuffle.getValid(), shuffle.getShuffleResult(), first);
+}
+
 Value BlockKernel::ballot(Value bit) {
   return NVVM::VoteSyncOp::create(k, k.getI32Type(), k.i32(-1), bit,
                                   NVVM::VoteSyncKind::ballot);

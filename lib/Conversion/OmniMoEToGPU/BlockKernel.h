@@ -33,6 +33,8 @@ public:
 
   /// `value` of lane `from`.
   Value broadcast(Value value, int64_t from);
+  /// `value` of the lane before; `first` in the first lane.
+  Value laneBefore(Value value, Value first);
   /// The lanes, as bits, whose `bit` is set.
   Value ballot(Value bit);
   /// The lanes that have the same i32 `value`.

@@ -2,17 +2,18 @@
 //
 // A radix sort of the pairs by group, least significant digit first, which
 // keeps the order of pairs that a digit does not tell apart. One pass for each
-// digit of at most kMaxDigitBits bits: up to 1,023 groups take one, a million
+// digit of at most kMaxDigitBits bits: up to 511 groups take one, a million
 // three. A pass is three kernels:
 //
 //  count    Each block counts its pairs by digit.
 //  scan     A block for each digit adds the counts of the blocks before.
-//  scatter  Each block knows from that where its pairs of each digit start. Its
-//           warps count again, each for itself, then write their pairs, 32 at a
-//           time: lanes of the same digit find each other and their rank.
+//  scatter  Each block knows from that where its pairs of each digit start. It
+//           sorts a tile of pairs at a time in shared memory: lanes of the same
+//           digit find each other and their rank, then the counts of the warps
+//           are added up. Pairs of a digit leave the block side by side.
 //
-// Nothing depends on which thread comes first. Between passes a pair travels
-// with its key.
+// Counts are integers and every place follows from them, so nothing depends on
+// which thread comes first. Between passes a pair travels with its key.
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,63 +28,53 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Bits of a digit: a counter for each digit and warp must fit into shared
-/// memory.
-static constexpr int64_t kMaxDigitBits = 10;
-/// Blocks that share out the pairs, for each unit of the chip, and the fewest
-/// pairs worth a block.
+/// Bits of a digit: a tile, and a counter for each digit and warp, must fit
+/// into the 48 KB of shared memory that every kernel has.
+static constexpr int64_t kMaxDigitBits = 9;
+/// Blocks that share out the pairs at most, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 4;
-static constexpr int64_t kMinChunk = 2048;
-/// Positions of a lane that are loaded together.
-static constexpr int64_t kPositionsAhead = 4;
 
 PairChunks mlir::omnimoe::getPairChunks(KernelBuilder &k, DispatchOp op,
                                         int64_t units) {
   Value tokens = k.createOrFold<memref::DimOp>(op.getExperts(), 0);
   Value pairs = k.mul(tokens, op.getTopK());
   int64_t maxBlocks = kBlocksPerUnit * units;
-  Value share = arith::CeilDivUIOp::create(
-      k, pairs, k.index(maxBlocks * kDispatchThreads));
-  Value chunk = arith::MaxUIOp::create(k, k.mul(share, kDispatchThreads),
-                                       k.index(kMinChunk));
+  Value tiles =
+      arith::CeilDivUIOp::create(k, pairs, k.index(maxBlocks * kTilePairs));
+  Value one = k.index(1);
+  Value chunk = k.mul(arith::MaxUIOp::create(k, tiles, one), kTilePairs);
   Value blocks = arith::MaxUIOp::create(
-      k, arith::CeilDivUIOp::create(k, pairs, chunk), k.index(1));
+      k, arith::CeilDivUIOp::create(k, pairs, chunk), one);
   return {pairs, chunk, blocks, maxBlocks, op.getTopK()};
 }
 
-SmallVector<Value> mlir::omnimoe::forEachPosition(
+SmallVector<Value> mlir::omnimoe::forEachTile(
     KernelBuilder &k, BlockKernel &kernel, const PairChunks &chunks,
     ValueRange inits,
-    llvm::function_ref<SmallVector<Value>(Value position)> load,
-    llvm::function_ref<SmallVector<Value>(
-        Value position, Value exists, ValueRange loaded, ValueRange carried)>
+    llvm::function_ref<SmallVector<Value>(const TilePositions &tile,
+                                          ValueRange carried)>
         body) {
-  Value part =
-      arith::DivUIOp::create(k, chunks.chunk, k.index(kernel.numWarps));
-  Value from =
-      k.add(k.mul(kernel.block, chunks.chunk), k.mul(kernel.warp, part));
-  Value to = k.min(k.add(from, part), chunks.pairs);
-  auto emitTurns = [&](Value base, ValueRange carried) {
-    SmallVector<Value> positions, exist;
-    SmallVector<SmallVector<Value>> loaded;
-    for (int64_t turn = 0; turn < kPositionsAhead; ++turn) {
-      Value position = k.add(k.add(base, turn * kWarp), kernel.lane);
-      positions.push_back(position);
-      exist.push_back(k.compare(arith::CmpIPredicate::ult, position, to));
-      // The loop runs, so there is a pair at its base.
-      loaded.push_back(load(k.choose(exist.back(), position, base)));
+  Value from = k.mul(kernel.block, chunks.chunk);
+  Value to = k.min(k.add(from, chunks.chunk), chunks.pairs);
+  auto emitTile = [&](Value base, ValueRange carried) {
+    TilePositions tile;
+    tile.tile = base;
+    tile.end = k.min(k.add(base, kTilePairs), to);
+    Value first =
+        k.add(k.add(base, k.mul(kernel.warp, kWarp * kTurns)), kernel.lane);
+    for (int64_t turn = 0; turn < kTurns; ++turn) {
+      tile.positions.push_back(k.add(first, turn * kWarp));
+      tile.exist.push_back(k.compare(arith::CmpIPredicate::ult,
+                                     tile.positions.back(), tile.end));
     }
-    SmallVector<Value> values(carried);
-    for (int64_t turn = 0; turn < kPositionsAhead; ++turn)
-      values = body(positions[turn], exist[turn], loaded[turn], values);
-    return values;
+    return body(tile, carried);
   };
-  int64_t step = kWarp * kPositionsAhead;
   if (inits.empty()) {
-    k.loop(from, to, step, [&](Value base) { emitTurns(base, {}); });
+    k.loop(from, to, kTilePairs, [&](Value base) { emitTile(base, {}); });
     return {};
   }
-  return llvm::to_vector_of<Value>(k.loop(from, to, step, inits, emitTurns));
+  return llvm::to_vector_of<Value>(
+      k.loop(from, to, kTilePairs, inits, emitTile));
 }
 
 namespace {
@@ -127,14 +118,8 @@ private:
 
   /// The key and the number of the pair at `position` of this pass's input.
   SmallVector<Value> loadPair(Value position) {
-    if (source) {
-      auto type = VectorType::get({2}, k.getI32Type());
-      Value both = vector::LoadOp::create(
-          k, type, source, ValueRange{position, k.index(0)},
-          /*nontemporal=*/false, llvm::MaybeAlign(8));
-      return {vector::ExtractOp::create(k, both, 0),
-              vector::ExtractOp::create(k, both, 1)};
-    }
+    if (source)
+      return loadBoth(source, position);
     // 32-bit arithmetic: there are less than 2^31 pairs.
     Value number = k.toI32(position), topK = k.i32(chunks.topK);
     Value token = arith::DivUIOp::create(k, number, topK);
@@ -157,57 +142,35 @@ private:
     return k.both(shifted, k.i32(digits - 1));
   }
 
-  /// Counters of each warp and digit, all zero.
-  Value makeCounters(BlockKernel &kernel) {
-    Value counters = kernel.shared(k.getI32Type(), {kernel.numWarps, digits});
-    k.loop(kernel.thread, k.index(digits), kernel.numThreads, [&](Value digit) {
-      for (int64_t warp = 0; warp < kernel.numWarps; ++warp)
-        k.store(k.i32(0), counters, {k.index(warp), digit});
-    });
-    kernel.barrier();
-    return counters;
-  }
-
-  /// For each of the warp's pairs in order: `body` gets its key, its number and
-  /// the value of the counter of its digit at its turn, which then grows by
-  /// one.
-  void countPairs(
-      BlockKernel &kernel, Value counters,
-      llvm::function_ref<void(Value exists, Value key, Value number, Value at)>
-          body) {
-    forEachPosition(
-        k, kernel, chunks, {},
-        [&](Value position) { return loadPair(position); },
-        [&](Value, Value exists, ValueRange pair,
-            ValueRange) -> SmallVector<Value> {
-          Value digit = getDigit(pair[0]);
-          // Lanes without a pair keep to themselves.
-          Value lanes = kernel.matchAny(k.choose(exists, digit, k.i32(-1)));
-          Value rank = kernel.countBefore(lanes);
-          Value index = k.toIndex(digit);
-          Value before = k.load(counters, {kernel.warp, index});
-          kernel.syncWarp();
-          Value isFirst = k.compare(arith::CmpIPredicate::eq, rank, k.i32(0));
-          k.when(k.both(exists, isFirst), [&] {
-            k.store(k.add(before, kernel.count(lanes)), counters,
-                    {kernel.warp, index});
-          });
-          kernel.syncWarp();
-          body(exists, pair[0], pair[1], k.add(before, rank));
-          return {};
-        });
+  /// Calls `body` with each digit that is this thread's.
+  void forEachDigit(BlockKernel &kernel,
+                    llvm::function_ref<void(Value digit)> body) {
+    k.loop(kernel.thread, k.index(digits), kernel.numThreads, body);
   }
 
   void emitCount() {
     BlockKernel kernel(k, getName("count"), chunks.blocks, kDispatchThreads);
-    Value counters = makeCounters(kernel);
-    countPairs(kernel, counters, [](Value, Value, Value, Value) {});
+    Value counters = kernel.shared(k.getI32Type(), {digits});
+    forEachDigit(kernel,
+                 [&](Value digit) { k.store(k.i32(0), counters, digit); });
     kernel.barrier();
-    k.loop(kernel.thread, k.index(digits), kernel.numThreads, [&](Value digit) {
-      Value sum = k.i32(0);
-      for (int64_t warp = 0; warp < kernel.numWarps; ++warp)
-        sum = k.add(sum, k.load(counters, {k.index(warp), digit}));
-      k.store(sum, counts, {digit, kernel.block});
+    forEachTile(
+        k, kernel, chunks, {},
+        [&](const TilePositions &tile, ValueRange) -> SmallVector<Value> {
+          SmallVector<Value> keys;
+          for (int64_t turn = 0; turn < kTurns; ++turn)
+            keys.push_back(loadPair(tile.readable(k, turn))[0]);
+          for (int64_t turn = 0; turn < kTurns; ++turn)
+            k.when(tile.exist[turn], [&] {
+              memref::AtomicRMWOp::create(
+                  k, arith::AtomicRMWKind::addi, k.i32(1), counters,
+                  ValueRange{k.toIndex(getDigit(keys[turn]))});
+            });
+          return {};
+        });
+    kernel.barrier();
+    forEachDigit(kernel, [&](Value digit) {
+      k.store(k.load(counters, digit), counts, {digit, kernel.block});
     });
   }
 
@@ -233,51 +196,161 @@ private:
            [&] { k.store(total[0], totals, digit); });
   }
 
-  void emitScatter() {
-    BlockKernel kernel(k, getName("scatter"), chunks.blocks, kDispatchThreads);
-    Value counters = makeCounters(kernel);
-    countPairs(kernel, counters, [](Value, Value, Value, Value) {});
-    kernel.barrier();
-    // The counters become the places of each warp's first pairs.
-    Value zero = k.i32(0);
-    k.loop(k.index(0), k.index(digits), kernel.numThreads, ValueRange{zero},
+  /// Calls `body` with each digit that is this thread's and `value` of it, and
+  /// the sum of the values of the digits before. All threads take part.
+  void scanDigits(
+      BlockKernel &kernel, llvm::function_ref<Value(Value digit)> value,
+      llvm::function_ref<void(Value digit, Value own, Value before)> body) {
+    k.loop(k.index(0), k.index(digits), kernel.numThreads, ValueRange{k.i32(0)},
            [&](Value base, ValueRange carried) -> SmallVector<Value> {
              Value digit = k.add(base, kernel.thread);
              Value exists =
                  k.compare(arith::CmpIPredicate::ult, digit, k.index(digits));
-             Value readable = k.choose(exists, digit, k.index(0));
-             Value total = k.load(totals, readable);
-             BlockKernel::Scan scan =
-                 kernel.scan(k.choose(exists, total, zero));
-             k.when(exists, [&] {
-               Value next = k.add(k.add(carried[0], scan.before),
-                                  k.load(counts, {digit, kernel.block}));
-               for (int64_t warp = 0; warp < kernel.numWarps; ++warp) {
-                 Value count = k.load(counters, {k.index(warp), digit});
-                 k.store(next, counters, {k.index(warp), digit});
-                 next = k.add(next, count);
-               }
-             });
+             // Threads without a digit look at the last one.
+             Value readable = k.min(digit, k.index(digits - 1));
+             Value own = k.choose(exists, value(readable), k.i32(0));
+             BlockKernel::Scan scan = kernel.scan(own);
+             k.when(exists,
+                    [&] { body(digit, own, k.add(carried[0], scan.before)); });
              return {k.add(carried[0], scan.total)};
            });
-    kernel.barrier();
-    countPairs(kernel, counters,
-               [&](Value exists, Value key, Value number, Value at) {
-                 k.when(exists, [&] { storePair(key, number, k.toIndex(at)); });
-               });
   }
 
-  void storePair(Value key, Value number, Value at) {
-    if (!target) {
-      k.store(key, keys, at);
-      k.store(number, op.getPairs(), at);
-      return;
+  void emitScatter() {
+    BlockKernel kernel(k, getName("scatter"), chunks.blocks, kDispatchThreads);
+    Type i32 = k.getI32Type();
+    ScatterBuffers shared = {
+        kernel.shared(i32, {kTilePairs, 2}),
+        kernel.shared(k.getI16Type(), {kernel.numWarps, digits}),
+        kernel.shared(i32, {digits}), kernel.shared(i32, {digits}),
+        kernel.shared(i32, {digits})};
+    scanDigits(
+        kernel, [&](Value digit) { return k.load(totals, digit); },
+        [&](Value digit, Value, Value before) {
+          k.store(k.add(before, k.load(counts, {digit, kernel.block})),
+                  shared.next, digit);
+        });
+    forEachTile(
+        k, kernel, chunks, {},
+        [&](const TilePositions &tile, ValueRange) -> SmallVector<Value> {
+          emitTile(kernel, shared, tile);
+          return {};
+        });
+  }
+
+  struct ScatterBuffers {
+    Value pairs; ///< the tile's pairs, sorted
+    Value
+        counters; ///< pairs of each warp and digit, then those of warps before
+    Value starts; ///< first of `pairs` with each digit
+    Value shift;  ///< from a place in `pairs` to one in the result
+    Value next;   ///< next place in the result for each digit
+  };
+
+  void emitTile(BlockKernel &kernel, const ScatterBuffers &shared,
+                const TilePositions &tile) {
+    auto loadCounter = [&](Value warp, Value digit) -> Value {
+      return arith::ExtUIOp::create(k, k.getI32Type(),
+                                    k.load(shared.counters, {warp, digit}));
+    };
+    auto storeCounter = [&](Value value, Value warp, Value digit) {
+      k.store(arith::TruncIOp::create(k, k.getI16Type(), value),
+              shared.counters, {warp, digit});
+    };
+    forEachDigit(kernel, [&](Value digit) {
+      for (int64_t warp = 0; warp < kernel.numWarps; ++warp)
+        storeCounter(k.i32(0), k.index(warp), digit);
+    });
+    SmallVector<SmallVector<Value>> pairs;
+    for (int64_t turn = 0; turn < kTurns; ++turn)
+      pairs.push_back(loadPair(tile.readable(k, turn)));
+    kernel.barrier();
+
+    // The rank of each pair among those of its warp and digit.
+    SmallVector<Value> ranks, digitOf;
+    for (int64_t turn = 0; turn < kTurns; ++turn) {
+      Value digit = getDigit(pairs[turn][0]);
+      // Lanes without a pair keep to themselves.
+      Value lanes =
+          kernel.matchAny(k.choose(tile.exist[turn], digit, k.i32(-1)));
+      Value rank = kernel.countBefore(lanes);
+      digitOf.push_back(k.toIndex(digit));
+      Value before = loadCounter(kernel.warp, digitOf[turn]);
+      ranks.push_back(k.add(before, rank));
+      kernel.syncWarp();
+      Value isFirst = k.compare(arith::CmpIPredicate::eq, rank, k.i32(0));
+      k.when(k.both(tile.exist[turn], isFirst), [&] {
+        storeCounter(k.add(before, kernel.count(lanes)), kernel.warp,
+                     digitOf[turn]);
+      });
+      kernel.syncWarp();
     }
+    kernel.barrier();
+
+    // Where the pairs of each warp and digit start.
+    scanDigits(
+        kernel,
+        [&](Value digit) {
+          Value sum = k.i32(0);
+          for (int64_t warp = 0; warp < kernel.numWarps; ++warp)
+            sum = k.add(sum, loadCounter(k.index(warp), digit));
+          return sum;
+        },
+        [&](Value digit, Value own, Value before) {
+          Value sum = k.i32(0);
+          for (int64_t warp = 0; warp < kernel.numWarps; ++warp) {
+            Value count = loadCounter(k.index(warp), digit);
+            storeCounter(sum, k.index(warp), digit);
+            sum = k.add(sum, count);
+          }
+          Value next = k.load(shared.next, digit);
+          k.store(before, shared.starts, digit);
+          k.store(k.sub(next, before), shared.shift, digit);
+          k.store(k.add(next, own), shared.next, digit);
+        });
+    kernel.barrier();
+    for (int64_t turn = 0; turn < kTurns; ++turn)
+      k.when(tile.exist[turn], [&] {
+        Value start = k.add(k.load(shared.starts, digitOf[turn]),
+                            loadCounter(kernel.warp, digitOf[turn]));
+        storeBoth(shared.pairs, k.toIndex(k.add(start, ranks[turn])),
+                  pairs[turn][0], pairs[turn][1]);
+      });
+    kernel.barrier();
+
+    Value count = k.sub(tile.end, tile.tile);
+    k.loop(kernel.thread, count, kernel.numThreads, [&](Value place) {
+      SmallVector<Value> pair = loadBoth(shared.pairs, place);
+      Value shift = k.load(shared.shift, k.toIndex(getDigit(pair[0])));
+      storePair(pair[0], pair[1], k.toIndex(k.add(k.toI32(place), shift)));
+    });
+    // The next tile writes the buffers from its start on.
+    kernel.barrier();
+  }
+
+  /// A pair beside its key, in 8 bytes.
+  SmallVector<Value> loadBoth(Value buffer, Value at) {
+    auto type = VectorType::get({2}, k.getI32Type());
+    Value both =
+        vector::LoadOp::create(k, type, buffer, ValueRange{at, k.index(0)},
+                               /*nontemporal=*/false, llvm::MaybeAlign(8));
+    return {vector::ExtractOp::create(k, both, 0),
+            vector::ExtractOp::create(k, both, 1)};
+  }
+
+  void storeBoth(Value buffer, Value at, Value key, Value number) {
     auto type = VectorType::get({2}, k.getI32Type());
     Value both =
         vector::FromElementsOp::create(k, type, ValueRange{key, number});
-    vector::StoreOp::create(k, both, target, ValueRange{at, k.index(0)},
+    vector::StoreOp::create(k, both, buffer, ValueRange{at, k.index(0)},
                             /*nontemporal=*/false, llvm::MaybeAlign(8));
+  }
+
+  void storePair(Value key, Value number, Value at) {
+    if (target)
+      return storeBoth(target, at, key, number);
+    k.store(key, keys, at);
+    k.store(number, op.getPairs(), at);
   }
 
   KernelBuilder &k;

@@ -9,9 +9,16 @@
 
 namespace mlir::omnimoe {
 
-/// How P pairs are shared out: block b has pairs [b * chunk, (b + 1) * chunk),
-/// and each of its warps an equal part of them, whose order is that of warps.
-/// All values are indices on the host.
+/// Threads of a block in the kernels of a dispatch, positions that a lane has
+/// at a time, and so positions of a tile.
+inline constexpr int64_t kDispatchThreads = 256;
+inline constexpr int64_t kTurns = 16;
+inline constexpr int64_t kTilePairs = kDispatchThreads * kTurns;
+
+/// How P pairs are shared out: block b has positions [b * chunk, (b + 1) *
+/// chunk), which it walks in tiles. Each of its warps has an equal part of a
+/// tile, in the order of warps, and takes it 32 positions at a time, in kTurns
+/// turns. All values are indices on the host.
 struct PairChunks {
   Value pairs, chunk, blocks;
   int64_t maxBlocks, topK;
@@ -19,19 +26,23 @@ struct PairChunks {
 
 PairChunks getPairChunks(KernelBuilder &k, DispatchOp op, int64_t units);
 
-/// Threads of a block in the kernels of a dispatch.
-inline constexpr int64_t kDispatchThreads = 256;
+/// A thread's positions in a tile, and whether they are those of pairs.
+struct TilePositions {
+  Value tile, end; ///< of the tile, and of the pairs in it
+  SmallVector<Value> positions, exist;
+  /// A position that can be read in turn `turn`.
+  Value readable(KernelBuilder &k, unsigned turn) const {
+    return k.choose(exist[turn], positions[turn], tile);
+  }
+};
 
-/// Calls `body` with each position of this warp's part of the pairs, one a
-/// lane, and whether it is one. `load` gets the values of a position, several
-/// of them ahead of their use. Values are carried along from `inits`.
-SmallVector<Value> forEachPosition(
-    KernelBuilder &k, BlockKernel &kernel, const PairChunks &chunks,
-    ValueRange inits,
-    llvm::function_ref<SmallVector<Value>(Value position)> load,
-    llvm::function_ref<SmallVector<Value>(
-        Value position, Value exists, ValueRange loaded, ValueRange carried)>
-        body);
+/// Walks the tiles of a block, carrying values along from `inits`.
+SmallVector<Value>
+forEachTile(KernelBuilder &k, BlockKernel &kernel, const PairChunks &chunks,
+            ValueRange inits,
+            llvm::function_ref<SmallVector<Value>(const TilePositions &tile,
+                                                  ValueRange carried)>
+                body);
 
 /// Emits the kernels that write the pairs of `op` in the order of their groups,
 /// and within a group in their own, and `keys`, their groups. Pairs without an

@@ -3,9 +3,9 @@
 // In sorted pairs a slot starts wherever group or token changes. Three kernels:
 //
 //  heads    Each block counts the slots that start among its pairs.
-//  slots    Each block adds the counts of the blocks before it, counts again,
-//           and writes token and first pair of its slots, and the offsets of
-//           the groups that have any.
+//  slots    Each block adds the counts of the blocks before it and writes token
+//           and first pair of its slots, and the offsets of the groups that
+//           have any.
 //  offsets  An empty group starts where the next one that is not empty does:
 //           a binary search in the keys finds that, however many are empty.
 //
@@ -36,47 +36,60 @@ public:
   }
 
 private:
-  /// Key and token of the pair at `position` and key and token of the one
-  /// before.
-  SmallVector<Value> loadPairs(Value position) {
-    Value isFirst = k.compare(arith::CmpIPredicate::eq, position, k.index(0));
-    Value before = k.choose(isFirst, k.index(0), k.sub(position, 1));
-    SmallVector<Value> loaded;
-    for (Value at : {position, before}) {
-      loaded.push_back(k.load(keys, at));
-      loaded.push_back(arith::DivUIOp::create(k, k.load(op.getPairs(), at),
-                                              k.i32(chunks.topK)));
-    }
-    return loaded;
-  }
+  /// What starts at a thread's positions in a tile.
+  struct Heads {
+    SmallVector<Value> keys, tokens, newGroups, newSlots;
+    SmallVector<Value> lanes; ///< the lanes at whose positions slots start
+    Value count;              ///< how many start at the warp's positions
+  };
 
-  /// Whether a group, and whether a slot, starts at a position.
-  std::pair<Value, Value> startsAt(Value position, Value exists,
-                                   ValueRange loaded) {
+  Heads getHeads(BlockKernel &kernel, const TilePositions &tile) {
     using arith::CmpIPredicate;
-    Value isFirst = k.compare(CmpIPredicate::eq, position, k.index(0));
-    Value isPair =
-        k.both(exists, k.compare(CmpIPredicate::ult, loaded[0],
-                                 k.i32(static_cast<int32_t>(groups))));
-    Value newGroup =
-        k.either(isFirst, k.compare(CmpIPredicate::ne, loaded[0], loaded[2]));
-    Value newToken = k.compare(CmpIPredicate::ne, loaded[1], loaded[3]);
-    return {k.both(isPair, newGroup),
-            k.both(isPair, k.either(newGroup, newToken))};
+    Heads heads;
+    auto loadPair = [&](Value at) -> std::pair<Value, Value> {
+      return {k.load(keys, at),
+              arith::DivUIOp::create(k, k.load(op.getPairs(), at),
+                                     k.i32(chunks.topK))};
+    };
+    // The one before the warp's first; the very first has none.
+    Value warpFirst = kernel.broadcast(k.toI32(tile.readable(k, 0)), 0);
+    Value earlier = k.toIndex(k.sub(
+        warpFirst, k.choose(k.compare(CmpIPredicate::eq, warpFirst, k.i32(0)),
+                            k.i32(0), k.i32(1))));
+    auto [keyBefore, tokenBefore] = loadPair(earlier);
+    for (int64_t turn = 0; turn < kTurns; ++turn) {
+      auto [key, token] = loadPair(tile.readable(k, turn));
+      heads.keys.push_back(key);
+      heads.tokens.push_back(token);
+    }
+    heads.count = k.i32(0);
+    for (int64_t turn = 0; turn < kTurns; ++turn) {
+      Value key = heads.keys[turn], token = heads.tokens[turn];
+      Value previousKey = kernel.laneBefore(key, keyBefore);
+      Value previousToken = kernel.laneBefore(token, tokenBefore);
+      keyBefore = kernel.broadcast(key, kWarp - 1);
+      tokenBefore = kernel.broadcast(token, kWarp - 1);
+      Value isFirst =
+          k.compare(CmpIPredicate::eq, tile.positions[turn], k.index(0));
+      Value hasGroup = k.compare(CmpIPredicate::ult, key,
+                                 k.i32(static_cast<int32_t>(groups)));
+      Value isPair = k.both(tile.exist[turn], hasGroup);
+      Value newGroup =
+          k.either(isFirst, k.compare(CmpIPredicate::ne, key, previousKey));
+      Value newToken = k.compare(CmpIPredicate::ne, token, previousToken);
+      heads.newGroups.push_back(k.both(isPair, newGroup));
+      heads.newSlots.push_back(k.both(isPair, k.either(newGroup, newToken)));
+      heads.lanes.push_back(kernel.ballot(heads.newSlots.back()));
+      heads.count = k.add(heads.count, kernel.count(heads.lanes.back()));
+    }
+    return heads;
   }
 
-  /// The slots that start at the positions of this thread.
-  Value countOwn(BlockKernel &kernel) {
-    SmallVector<Value> sum = forEachPosition(
-        k, kernel, chunks, ValueRange{k.i32(0)},
-        [&](Value position) { return loadPairs(position); },
-        [&](Value position, Value exists, ValueRange loaded,
-            ValueRange carried) -> SmallVector<Value> {
-          Value isHead = startsAt(position, exists, loaded).second;
-          return {k.add(carried[0],
-                        arith::ExtUIOp::create(k, k.getI32Type(), isHead))};
-        });
-    return sum.front();
+  /// The count of a warp, once.
+  Value onFirstLane(BlockKernel &kernel, Value count) {
+    Value isFirst =
+        k.compare(arith::CmpIPredicate::eq, kernel.lane, k.index(0));
+    return k.choose(isFirst, count, k.i32(0));
   }
 
   Value isThread(BlockKernel &kernel, int64_t number) {
@@ -86,7 +99,13 @@ private:
   void emitHeads() {
     BlockKernel kernel(k, (prefix + "_heads").str(), chunks.blocks,
                        kDispatchThreads);
-    Value total = kernel.scan(countOwn(kernel)).total;
+    SmallVector<Value> count =
+        forEachTile(k, kernel, chunks, ValueRange{k.i32(0)},
+                    [&](const TilePositions &tile,
+                        ValueRange carried) -> SmallVector<Value> {
+                      return {k.add(carried[0], getHeads(kernel, tile).count)};
+                    });
+    Value total = kernel.scan(onFirstLane(kernel, count[0])).total;
     k.when(isThread(kernel, 0), [&] { k.store(total, heads, kernel.block); });
   }
 
@@ -99,30 +118,33 @@ private:
           return {k.add(carried[0], k.load(heads, other))};
         });
     Value before = kernel.scan(earlier[0]).total;
-    BlockKernel::Scan own = kernel.scan(countOwn(kernel));
-    Value warpStart = k.add(before, kernel.broadcast(own.before, 0));
-    forEachPosition(
-        k, kernel, chunks, ValueRange{warpStart},
-        [&](Value position) { return loadPairs(position); },
-        [&](Value position, Value exists, ValueRange loaded,
+    SmallVector<Value> end = forEachTile(
+        k, kernel, chunks, ValueRange{before},
+        [&](const TilePositions &tile,
             ValueRange carried) -> SmallVector<Value> {
-          auto [newGroup, isHead] = startsAt(position, exists, loaded);
-          Value lanes = kernel.ballot(isHead);
-          Value slot = k.add(carried[0], kernel.countBefore(lanes));
-          k.when(isHead, [&] {
-            Value at = k.toIndex(slot);
-            k.store(loaded[1], op.getTokens(), at);
-            k.store(k.toI32(position), op.getStarts(), at);
-          });
-          k.when(newGroup,
-                 [&] { k.store(slot, op.getOffsets(), k.toIndex(loaded[0])); });
-          return {k.add(carried[0], kernel.count(lanes))};
+          Heads tileHeads = getHeads(kernel, tile);
+          BlockKernel::Scan scan =
+              kernel.scan(onFirstLane(kernel, tileHeads.count));
+          Value next = k.add(carried[0], kernel.broadcast(scan.before, 0));
+          for (int64_t turn = 0; turn < kTurns; ++turn) {
+            Value lanes = tileHeads.lanes[turn];
+            Value slot = k.add(next, kernel.countBefore(lanes));
+            next = k.add(next, kernel.count(lanes));
+            k.when(tileHeads.newSlots[turn], [&] {
+              Value at = k.toIndex(slot);
+              k.store(tileHeads.tokens[turn], op.getTokens(), at);
+              k.store(k.toI32(tile.positions[turn]), op.getStarts(), at);
+            });
+            k.when(tileHeads.newGroups[turn], [&] {
+              k.store(slot, op.getOffsets(), k.toIndex(tileHeads.keys[turn]));
+            });
+          }
+          return {k.add(carried[0], scan.total)};
         });
     Value isLast = k.compare(arith::CmpIPredicate::eq, k.add(kernel.block, 1),
                              chunks.blocks);
-    k.when(k.both(isLast, isThread(kernel, 0)), [&] {
-      k.store(k.add(before, own.total), op.getOffsets(), k.index(groups));
-    });
+    k.when(k.both(isLast, isThread(kernel, 0)),
+           [&] { k.store(end[0], op.getOffsets(), k.index(groups)); });
   }
 
   void emitOffsets() {

@@ -1,0 +1,74 @@
+// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --convert-omnimoe-dispatch-to-gpu --split-input-file | FileCheck %s
+
+// 65 keys, 64 groups and none, are one digit of 7 bits. Scratch is allocated
+// beside, its sizes constants or the number of pairs; a block has a multiple of
+// 4,096 pairs, and there is a block even if there are none.
+
+// CHECK-LABEL: func.func @one_digit
+// CHECK-SAME:    %[[E:[a-z0-9]+]]: memref<?x16xi32>
+// CHECK:         %[[T:.*]] = memref.dim %[[E]]
+// CHECK:         %[[P:.*]] = arith.muli %[[T]], %c16
+// CHECK:         %[[TILES:.*]] = arith.ceildivui %[[P]], %c2162688
+// CHECK:         %[[CHUNK:.*]] = arith.muli %{{.*}}, %c4096
+// CHECK:         %[[N:.*]] = arith.ceildivui %[[P]], %[[CHUNK]]
+// CHECK:         %[[BLOCKS:.*]] = arith.maxui %[[N]]
+// CHECK:         memref.alloc(%[[P]]) : memref<?xi32>
+// CHECK:         %[[COUNTS:.*]] = memref.alloc() : memref<128x528xi32>
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %[[BLOCKS]], {{.*}} function(@one_digit_dispatch0_count0)
+// CHECK:           arith.divui %{{.*}}, %c64_i32
+// CHECK:           memref.atomic_rmw addi {{.*}} memref<128xi32, #gpu.address_space<workgroup>>
+// CHECK:           gpu.barrier
+// CHECK:           memref.store %{{.*}}, %[[COUNTS]]
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c128{{.*}} function(@one_digit_dispatch0_scan0)
+// CHECK:           gpu.shuffle up
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %[[BLOCKS]], {{.*}} function(@one_digit_dispatch0_scatter0)
+// CHECK-COUNT-16:  nvvm.match.sync any
+// CHECK:           vector.store {{.*}} memref<4096x2xi32, #gpu.address_space<workgroup>>
+// CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_heads)
+// CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_slots)
+// CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_offsets)
+// CHECK:           scf.while
+// CHECK-NOT:     omnimoe.dispatch
+func.func @one_digit(%e: memref<?x16xi32>, %o: memref<65xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
+  omnimoe.dispatch ins(%e : memref<?x16xi32>) outs(%o, %t, %s, %p : memref<65xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 4096 group_size = 64
+  return
+}
+
+// -----
+
+// 100,001 keys have 17 bits: two digits of 9. The first pass leaves pairs beside
+// their keys.
+
+// CHECK-LABEL: func.func @two_digits
+// CHECK:         memref.alloc() : memref<512x528xi32>
+// CHECK:         %[[BETWEEN:.*]] = memref.alloc(%{{.*}}) : memref<?x2xi32>
+// CHECK:         function(@two_digits_dispatch0_scatter0)
+// CHECK:           vector.store {{.*}}, %[[BETWEEN]]{{.*}} {alignment = 8 : i64}
+// CHECK:         function(@two_digits_dispatch0_count1)
+// CHECK:           vector.load %[[BETWEEN]]{{.*}} {alignment = 8 : i64}
+// CHECK:         function(@two_digits_dispatch0_scatter1)
+// CHECK-NOT:     _count2)
+func.func @two_digits(%e: memref<?x16xi32>, %o: memref<100001xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
+  omnimoe.dispatch ins(%e : memref<?x16xi32>) outs(%o, %t, %s, %p : memref<100001xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 100000
+  return
+}
+
+// -----
+
+// One in a tile stays, and so does one on tensors.
+
+// CHECK-LABEL: func.func @left_alone
+// CHECK-NOT:     gpu.launch
+// CHECK-COUNT-2: omnimoe.dispatch
+func.func @left_alone(%e: memref<8x16xi32>, %o: memref<65xi32>, %t: memref<128xi32>, %s: memref<129xi32>, %p: memref<128xi32>,
+    %te: tensor<8x16xi32>, %to: tensor<65xi32>, %tt: tensor<128xi32>, %ts: tensor<129xi32>, %tp: tensor<128xi32>) -> tensor<65xi32> {
+  scf.forall (%i) in (1) {
+    omnimoe.dispatch ins(%e : memref<8x16xi32>) outs(%o, %t, %s, %p : memref<65xi32>, memref<128xi32>, memref<129xi32>, memref<128xi32>)
+      num_experts = 4096 group_size = 64
+  }
+  %0:4 = omnimoe.dispatch ins(%te : tensor<8x16xi32>) outs(%to, %tt, %ts, %tp : tensor<65xi32>, tensor<128xi32>, tensor<129xi32>, tensor<128xi32>)
+    num_experts = 4096 group_size = 64 -> tensor<65xi32>, tensor<128xi32>, tensor<129xi32>, tensor<128xi32>
+  return %0#0 : tensor<65xi32>
+}
