@@ -297,9 +297,20 @@ static void testErrors() {
 static void testLoading() {
   std::string message;
   Call call(3);
-  const std::vector<std::string> texts = splitPTX(kPTX);
+  std::vector<std::string> texts = splitPTX(kPTX);
   CHECK(texts.size() == 2 && texts[0] + texts[1] == kPTX);
   CHECK(splitPTX("").empty() && splitPTX("// .version 8.6\n").empty());
+  // Kernels of one text go apart, each with what is common to them.
+  const std::string
+      head = ".version 8.6\n.global .align 4 .u32 one = 1;\n",
+      first = ".visible .entry first(\n)\n{ // {\n$L__BB0:\n{\n}\n}\n",
+      middle = ".func helper()\n{\n}\n", second = ".entry second(\n)\n{\n}\n";
+  texts = splitPTX(head + first + middle + second);
+  CHECK(texts.size() == 2 && texts[0] == head + middle + first);
+  CHECK(texts[1] == head + middle + second);
+  CHECK(splitPTX(head + first) == std::vector{head + first});
+  CHECK(splitPTX(head + middle) == std::vector{head + middle});
+  CHECK(splitPTX(head + first + ".entry broken(\n").size() == 1);
 
   // What was compiled is handed on, and taken the next time.
   std::vector<std::string> kept;

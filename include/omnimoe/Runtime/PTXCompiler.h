@@ -9,8 +9,9 @@
 
 namespace mlir::omnimoe::runtime {
 
-/// The PTX texts that stand one after the other in `ptx`; each begins with a
-/// `.version` directive.
+/// One text for each kernel, with all that is not a kernel in every one of
+/// them, so that they can be compiled at the same time. `ptx` may be several
+/// texts, one after the other, each with its `.version` directive.
 std::vector<std::string> splitPTX(const std::string &ptx);
 
 /// Compiles each text for the device of `context`, several at a time.
