@@ -9,6 +9,7 @@
 #include "DLPack.h"
 #include "Errors.h"
 
+#include <algorithm>
 #include <pybind11/numpy.h>
 #include <vector>
 
@@ -54,7 +55,7 @@ static py::tuple toTuple(const int64_t *shape, int32_t rank) {
 namespace {
 struct Torch {
   PyObject *types[5] = {};
-  PyObject *empty = nullptr;
+  PyObject *emptyStrided = nullptr;
   PyObject *keywords = nullptr;
   PyObject *cpu = nullptr;
   /// Of each GPU, made when first asked for.
@@ -77,7 +78,8 @@ static Torch &torch() {
   made->deviceClass = py::object(module.attr("device")).release().ptr();
   made->cpu = module.attr("device")("cpu").release().ptr();
   made->keywords = py::make_tuple("dtype", "device").release().ptr();
-  made->empty = py::object(module.attr("empty")).release().ptr();
+  // A third faster than `empty`, whose first overload never fits.
+  made->emptyStrided = py::object(module.attr("empty_strided")).release().ptr();
   made->exchange = findExchange(module.attr("Tensor"));
   made->rawStream =
       py::getattr(module.attr("_C"), "_cuda_getCurrentRawStream", py::none())
@@ -99,10 +101,15 @@ static PyObject *torchGPU(int32_t index) {
 static py::object makeTorch(int32_t type, const int64_t *shape, int32_t rank,
                             PyObject *device) {
   Torch &known = torch();
-  py::tuple sizes = toTuple(shape, rank);
-  PyObject *arguments[] = {sizes.ptr(), known.types[type], device};
+  int64_t strides[View::kMaxRank], stride = 1;
+  for (int32_t i = rank - 1; i >= 0; --i) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(shape[i], 1);
+  }
+  py::tuple sizes = toTuple(shape, rank), steps = toTuple(strides, rank);
+  PyObject *arguments[] = {sizes.ptr(), steps.ptr(), known.types[type], device};
   PyObject *made =
-      PyObject_Vectorcall(known.empty, arguments, 1, known.keywords);
+      PyObject_Vectorcall(known.emptyStrided, arguments, 2, known.keywords);
   if (!made)
     throw py::error_already_set();
   return py::reinterpret_steal<py::object>(made);
