@@ -1,13 +1,14 @@
 """Measures what needs a fresh process, and prints it as JSON.
 
 usage: probe.py memory (omnimoe|torch) THREADS
+       probe.py gradient-memory (omnimoe|torch) THREADS
        probe.py overhead THREADS
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import numpy as np
 
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import omnimoe  # noqa: E402
 
-from benchmarks import baselines, measure, sections, workloads  # noqa: E402
+from benchmarks import baselines, gradients, measure, sections, workloads  # noqa: E402
 
 
 def memory(library: str, threads: int) -> Dict[str, int]:
@@ -25,15 +26,24 @@ def memory(library: str, threads: int) -> Dict[str, int]:
     run, but no buffer that a large call could take again is left behind.
     """
     inputs = workloads.expert_inputs(sections.EXPERTS, sets=1)[0]
-    arguments = inputs.arguments
-    few = [a[:1] if len(a) == sections.EXPERTS.tokens else a for a in arguments]
-    run = omnimoe.experts
+    runs = {"omnimoe": omnimoe.experts, "torch": baselines.experts_torch}
+    return _growth(library, threads, runs[library], inputs.arguments)
+
+
+def gradient_memory(library: str, threads: int) -> Dict[str, int]:
+    """The same of a forward and backward pass, all gradients included."""
+    run = gradients.step() if library == "omnimoe" else gradients.step_torch
+    return _growth(library, threads, run, gradients.input_sets(1)[0])
+
+
+def _growth(library: str, threads: int, run: Any, arguments: Any) -> Dict[str, int]:
+    tokens = len(arguments[0])
+    few = [a[:1] if len(a) == tokens else a for a in arguments]
     if library == "torch":
         import torch
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        run = baselines.experts_torch
 
         def tensors(arrays):
             return [
@@ -80,6 +90,8 @@ def main() -> None:
     what, *arguments = sys.argv[1:]
     if what == "memory":
         found = memory(arguments[0], int(arguments[1]))
+    elif what == "gradient-memory":
+        found = gradient_memory(arguments[0], int(arguments[1]))
     else:
         found = overhead(int(arguments[0]))
     print(json.dumps(found))

@@ -14,7 +14,7 @@ import numpy as np
 
 import omnimoe
 
-from . import baselines, workloads
+from . import baselines, gradients, workloads
 from .agreement import check
 from .measure import Times, Work, interleave
 from .report import Row, beside, quantity, within_limit
@@ -101,6 +101,31 @@ def experts(context: Context) -> List[Row]:
         torch_bytes = run_script(PROBE, "memory", "torch", str(context.threads))["bytes"]
         note += f"; torch takes {torch_bytes / 2**20:.3g} MiB"
     rows.append(within_limit("experts, memory of a call", ours, 1.5 * output, "B", note=note))
+    return rows
+
+
+def training(context: Context) -> List[Row]:
+    """Forward and backward of the experts beside torch's autograd."""
+    sets = gradients.input_sets()
+    step = gradients.step()
+    errors = [
+        baselines.relative_error(found, expected)
+        for found, expected in zip(step(*sets[0]), gradients.reference(sets[0]))
+    ]
+    rows = [within_limit("gradients: error vs float64", max(errors), 1e-5, "")]
+    times = _beside_torch(context, _bind(step, sets), gradients.step_torch, sets)
+    rows.append(beside(f"experts with gradients {gradients.SHAPE}", times, "torch", target=4.0))
+
+    if context.torch:
+        results = gradients.result_bytes(sets[0])
+        ours, theirs = (
+            run_script(PROBE, "gradient-memory", library, str(context.threads))["bytes"] - results
+            for library in ("omnimoe", "torch")
+        )
+        note = f"beside the {results / 2**20:.3g} MiB of the results; a tenth of torch's"
+        rows.append(
+            within_limit("experts with gradients, memory", max(0, ours), theirs / 10, "B", note=note)
+        )
     return rows
 
 
@@ -207,6 +232,7 @@ def agreement(context: Context) -> List[Row]:
 SECTIONS: Dict[str, Callable[[Context], List[Row]]] = {
     "agreement": agreement,
     "experts": experts,
+    "training": training,
     "route": route,
     "mlp": mlp,
     "schedules": schedules,

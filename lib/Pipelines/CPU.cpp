@@ -18,6 +18,11 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 static void buildTile(OpPassManager &pm, const CPUPipelineOptions &options) {
+  // The pairs of an expert are those of the whole batch; everything else is
+  // reordered within its tile.
+  ExpertCentricReorderPassOptions reorder;
+  reorder.onlyToExperts = true;
+  pm.addNestedPass<func::FuncOp>(createExpertCentricReorderPass(reorder));
   TilePassOptions tile;
   tile.threads = options.threads;
   tile.tokenTile = options.tokenTile;

@@ -44,6 +44,7 @@ void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
 
 void mlir::omnimoe::buildBufferize(
     OpPassManager &pm, llvm::function_ref<void(OpPassManager &)> addScratch) {
+  pm.addNestedPass<func::FuncOp>(createSeparateDestinationsPass());
   pm.addPass(bufferization::createEmptyTensorEliminationPass());
   bufferization::OneShotBufferizePassOptions options;
   options.bufferizeFunctionBoundaries = true;

@@ -413,6 +413,22 @@ def test_element_wise_pairs(name, shapes):
     check(lambda y, x: ours(x, y), lambda y, x: theirs(x, y), arguments[::-1], ())
 
 
+def test_value_used_twice():
+    """Adjoints of all uses add up, also those of results and of arguments."""
+    arguments = make_experts(6, 9, 32, 16, 4)
+
+    def ours(x, up, down, weights, ids):
+        y = omnimoe.experts(x, up, up, weights, ids)
+        return omnimoe.experts(y + x, down, up, weights * weights, ids), y
+
+    def theirs(x, up, down, weights, ids):
+        y = experts(x, up, up, weights, ids)
+        return experts(y + x, down, up, weights * weights, ids), y
+
+    check(ours, theirs, arguments, (0, 3, 4))
+    check(ours, theirs, arguments, (0, 3, 4), save=True)
+
+
 def test_argument_without_a_use():
     arguments = [normal(np.random.default_rng(1), (5, 7), "f32") for _ in range(2)]
     check(lambda x, y: x * x, lambda x, y: x * x, arguments, ())

@@ -45,6 +45,7 @@ struct ConvertOmniMoEToVectorPass
     populateRouteToVectorPatterns(patterns, vectorBits);
     populateDispatchToVectorPatterns(patterns);
     populateTokenCentricPatterns(patterns, vectorBits);
+    populateSumsToExpertsPatterns(patterns, vectorBits);
     populateBlockProductPatterns(patterns, vectorBits);
     walkAndApplyPatterns(getOperation(), std::move(patterns));
     getOperation()->walk([&](RouteOp op) {

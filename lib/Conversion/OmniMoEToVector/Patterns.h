@@ -25,10 +25,14 @@ void populateRouteToVectorPatterns(RewritePatternSet &patterns,
 /// `omnimoe.dispatch` to arith, memref and scf.
 void populateDispatchToVectorPatterns(RewritePatternSet &patterns);
 
-/// `grouped_matmul` and `combine` where each token streams its own vectors, and
-/// `combine to_experts`.
+/// `grouped_matmul` and `combine to_tokens` where each token streams its own
+/// vectors.
 void populateTokenCentricPatterns(RewritePatternSet &patterns,
                                   int64_t vectorBits);
+
+/// `combine to_experts`, expert by expert or pair by pair.
+void populateSumsToExpertsPatterns(RewritePatternSet &patterns,
+                                   int64_t vectorBits);
 
 /// `grouped_matmul` and `combine to_tokens` as matrix products of blocks: with
 /// a dispatch, or with the dense schedule.

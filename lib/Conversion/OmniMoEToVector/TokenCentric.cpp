@@ -148,75 +148,10 @@ struct CombineToTokens : OpRewritePattern<CombineOp> {
 
   int64_t lanes;
 };
-
-/// Pairs in the order of a dispatch, or of the tokens without one; every pair
-/// adds its token's vector to a row of `out`, which this thread owns along D.
-struct CombineToExperts : OpRewritePattern<CombineOp> {
-  CombineToExperts(MLIRContext *context, int64_t vectorBits)
-      : OpRewritePattern(context), lanes(vectorBits / 32) {}
-
-  LogicalResult matchAndRewrite(CombineOp op,
-                                PatternRewriter &rewriter) const override {
-    if (op->getNumResults() != 0 || op.isToTokens() ||
-        !getElementTypeOrSelf(op.getOut().getType()).isF32())
-      return failure();
-    KernelBuilder k(op.getLoc(), rewriter);
-    int64_t width = op.getExpertWidth(), topK = op.getTopK();
-    Value experts = op.getExperts(), x = op.getVectors();
-    Value out = collapseExperts(k, op.getOut());
-    Value coefficients = collapsePairs(k, op.getCoefficients());
-    auto type = VectorType::get({lanes}, k.getF32Type());
-    Value columns = memref::DimOp::create(k, out, 1);
-
-    auto addPair = [&](Value token, Value choice) {
-      k.loop(k.index(0), k.index(width), 1, [&](Value part) {
-        Value column = k.add(k.mul(choice, width), part);
-        ExpertRow row =
-            loadExpertRow(k, experts, token, column, op.getNumExperts(), width);
-        k.when(row.valid, [&] {
-          Value factor =
-              k.broadcast(type, k.load(coefficients, {token, column}));
-          k.loop(k.index(0), columns, lanes, [&](Value d) {
-            Value mask = vector::CreateMaskOp::create(
-                k, VectorType::get({lanes}, k.getI1Type()),
-                ValueRange{k.sub(columns, d)});
-            Value sum = vector::FMAOp::create(
-                k, factor, loadWide(k, type, x, {token, d}, mask),
-                loadWide(k, type, out, {row.row, d}, mask));
-            vector::MaskedStoreOp::create(k, out, ValueRange{row.row, d}, mask,
-                                          sum);
-          });
-        });
-      });
-    };
-    if (op.isDispatched()) {
-      Value offsets = op.getDispatch()[0], starts = op.getDispatch()[2];
-      Value pairs = op.getDispatch()[3];
-      Value groups = k.sub(memref::DimOp::create(k, offsets, 0).getResult(), 1);
-      Value slots = k.toIndex(k.load(offsets, {groups}));
-      Value end = k.toIndex(k.load(starts, {slots}));
-      k.loop(k.index(0), end, 1, [&](Value position) {
-        Value pair = k.toIndex(k.load(pairs, {position}));
-        addPair(arith::DivUIOp::create(k, pair, k.index(topK)),
-                arith::RemUIOp::create(k, pair, k.index(topK)));
-      });
-    } else {
-      Value tokens = memref::DimOp::create(k, experts, 0);
-      k.loop(k.index(0), tokens, 1, [&](Value token) {
-        k.loop(k.index(0), k.index(topK), 1,
-               [&](Value choice) { addPair(token, choice); });
-      });
-    }
-    rewriter.eraseOp(op);
-    return success();
-  }
-
-  int64_t lanes;
-};
 } // namespace
 
 void mlir::omnimoe::populateTokenCentricPatterns(RewritePatternSet &patterns,
                                                  int64_t vectorBits) {
-  patterns.add<GroupedMatmulTokenCentric, CombineToTokens, CombineToExperts>(
+  patterns.add<GroupedMatmulTokenCentric, CombineToTokens>(
       patterns.getContext(), vectorBits);
 }

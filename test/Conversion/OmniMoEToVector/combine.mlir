@@ -96,3 +96,29 @@ func.func @to_experts_dispatched(%a: memref<?x4x2xf32>, %x: memref<?x32xbf16>, %
     outs(%dw : memref<64x2x32xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 4>}
   return
 }
+
+// Expert by expert: a row is summed up in registers over the pairs that the
+// dispatch found for it.
+
+// CHECK-LABEL: func.func @by_expert(
+// CHECK-SAME:    %[[A:[a-z0-9]+]]: memref<?x4x2xf32>, %[[X:[a-z0-9]+]]: memref<?x24xbf16>, %[[E:[a-z0-9]+]]: memref<?x4xi32>, %[[DW:[a-z0-9]+]]: memref<?x2x24xf32>,
+// CHECK-SAME:    %[[O:[a-z0-9]+]]: memref<?xi32>, %[[T:[a-z0-9]+]]: memref<?xi32>, %[[S:[a-z0-9]+]]: memref<?xi32>, %[[P:[a-z0-9]+]]: memref<?xi32>)
+// CHECK:         %[[ROWS:.*]] = memref.collapse_shape %[[DW]]
+// CHECK:         scf.for
+// CHECK:           memref.load %[[O]]
+// CHECK:           memref.load %[[S]]
+// CHECK:           scf.if
+// CHECK:             scf.for
+// CHECK:               %[[SUMS:.*]]:2 = scf.for {{.*}} iter_args(
+// CHECK:                 memref.load %[[P]]
+// CHECK:                 arith.divui
+// CHECK-COUNT-2:         vector.fma
+// CHECK:               vector.store %[[SUMS]]#0, %[[ROWS]]
+// CHECK:               vector.maskedstore %[[ROWS]]{{.*}}, %{{.*}}, %[[SUMS]]#1
+func.func @by_expert(%a: memref<?x4x2xf32>, %x: memref<?x24xbf16>, %e: memref<?x4xi32>, %dw: memref<?x2x24xf32>,
+    %o: memref<?xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
+  omnimoe.combine to_experts ins(%a, %x, %e : memref<?x4x2xf32>, memref<?x24xbf16>, memref<?x4xi32>)
+    dispatch(%o, %t, %s, %p : memref<?xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%dw : memref<?x2x24xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+  return
+}

@@ -97,7 +97,8 @@ static LogicalResult verifyDispatch(Operation *op, OperandRange dispatch,
     groupSize = std::max<int64_t>(schedule->getGroupSize(), 1);
   int64_t groups = llvm::divideCeil(numExperts, groupSize);
   int64_t offsets = shaped(dispatch[0]).getDimSize(0);
-  if (!ShapedType::isDynamic(offsets) && offsets != groups + 1)
+  if (!ShapedType::isDynamic(offsets) && !ShapedType::isDynamic(numExperts) &&
+      offsets != groups + 1)
     return op->emitOpError()
            << "operand 'offsets' must have groups + 1 = " << groups + 1
            << " entries (" << numExperts << " experts in groups of "
@@ -193,13 +194,15 @@ LogicalResult DispatchOp::verify() {
 static LogicalResult verifyPairValues(Operation *op, StringRef name,
                                       Value values, Value experts,
                                       StringRef sideName, Value side,
-                                      bool isColumnTile = false) {
+                                      bool isColumnTile = false,
+                                      bool isRowTile = false) {
   if (failed(expectRank(op, name, values, {2, 3}, "[T, K] or [T, K, r]")) ||
       failed(expectStatic(op, name, values, 1)) ||
       failed(expectRank(op, "experts", experts, {2}, "[T, K]")) ||
       failed(expectStatic(op, "experts", experts, 1)) ||
       failed(expectRank(op, sideName, side, {2, 3}, "[N, D] or [N, r, D]")) ||
-      failed(expectStatic(op, sideName, side, 0, isColumnTile)) ||
+      failed(
+          expectStatic(op, sideName, side, isRowTile ? 1 : 0, isColumnTile)) ||
       failed(expectSameSize(op, "the number of tokens", name, values, 0,
                             "experts", experts, 0)) ||
       failed(
@@ -248,18 +251,26 @@ int64_t CombineOp::getExpertWidth() {
   return shape.size() == 3 ? shape[1] : 1;
 }
 
+bool CombineOp::goesByExpert() {
+  ScheduleAttr schedule = getScheduleAttr();
+  return !isToTokens() && isDispatched() && schedule &&
+         schedule.getKind() == ScheduleKind::ExpertCentric &&
+         schedule.getGroupSize() == 1;
+}
+
 LogicalResult CombineOp::verify() {
   Operation *op = getOperation();
   StringRef expertName = isToTokens() ? "vectors" : "out";
   StringRef tokenName = isToTokens() ? "out" : "vectors";
   Value tokenSide = isToTokens() ? getOut() : getVectors();
-  // A sum to experts is cut along D, so that its tiles need not know theirs.
-  bool isColumnTile = !isToTokens();
+  // A sum to experts is cut along D, so that its tiles need not know theirs, or
+  // along its experts, whose pairs the dispatch then tells.
+  bool isRowTile = goesByExpert(), isColumnTile = !isToTokens() && !isRowTile;
   if (failed(expectRank(op, tokenName, tokenSide, {2}, "[T, D]")) ||
       failed(expectStatic(op, tokenName, tokenSide, 1, isColumnTile)) ||
       failed(verifyPairValues(op, "coefficients", getCoefficients(),
                               getExperts(), expertName, getExpertSide(),
-                              isColumnTile)) ||
+                              isColumnTile, isRowTile)) ||
       failed(expectSameSize(op, "the number of tokens", tokenName, tokenSide, 0,
                             "experts", getExperts(), 0)) ||
       failed(expectSameSize(op, "the hidden size", tokenName, tokenSide, 1,

@@ -5,7 +5,8 @@
 //   route                  tokens
 //   grouped_matmul         tokens, pairs of a token
 //   combine to_tokens      tokens, pairs of a token (a reduction)
-//   combine to_experts     D: experts are reached through ids, so D is the only
+//   combine to_experts     experts, if it goes expert by expert; else D: experts
+//                          are then reached through ids, so D is the only
 //                          dimension whose tiles never meet
 //
 // An operation that follows a dispatch names tokens by absolute position and
@@ -15,6 +16,7 @@
 
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -36,6 +38,15 @@ static bool isDispatched(Operation *op) {
   if (auto combine = dyn_cast<CombineOp>(op))
     return combine.isDispatched() && combine.isToTokens();
   return false;
+}
+
+/// The offsets of an operation that goes expert by expert: one more than it has
+/// experts.
+static bool isOffsets(OpOperand &operand) {
+  auto combine = dyn_cast<CombineOp>(operand.getOwner());
+  return combine && combine.goesByExpert() &&
+         operand.getOperandNumber() ==
+             combine.getDispatch().getBeginOperandIndex();
 }
 
 static DimsOfLoops getDimsOfLoops(OpOperand &operand) {
@@ -60,6 +71,11 @@ static DimsOfLoops getDimsOfLoops(OpOperand &operand) {
     if (isOut)
       return {0u, none};
     return {0u, 1u};
+  }
+  if (combine.goesByExpert()) {
+    if (isOut || isOffsets(operand))
+      return {0u};
+    return {none};
   }
   if (!isVectors && !isOut)
     return {none};
@@ -89,7 +105,7 @@ static SmallVector<Range> iterationDomain(OpBuilder &builder, Operation *op) {
   SmallVector<Range> domain;
   for (unsigned loop = 0, e = iteratorTypes(op).size(); loop < e; ++loop) {
     auto walked = llvm::find_if(op->getOpOperands(), [&](OpOperand &operand) {
-      return getDimsOfLoops(operand)[loop].has_value();
+      return getDimsOfLoops(operand)[loop].has_value() && !isOffsets(operand);
     });
     assert(walked != op->getOpOperands().end() && "a loop over no operand");
     domain.push_back({builder.getIndexAttr(0),
@@ -119,6 +135,9 @@ static void slicePosition(OpBuilder &builder, OpOperand &operand,
       offsets[*dim] = loopOffsets[loop];
       sizes[*dim] = loopSizes[loop];
     }
+  if (isOffsets(operand))
+    sizes.front() = affine::makeComposedFoldedAffineApply(
+        builder, loc, builder.getAffineSymbolExpr(0) + 1, {sizes.front()});
 }
 
 /// The part of `operand` that a tile of the loops needs; `slices` collects the

@@ -55,6 +55,9 @@ struct ExpertCentricReorderPass
 
     auto reorder = [&](auto op) {
       std::optional<ScheduleAttr> schedule = op.getSchedule();
+      auto combine = dyn_cast<CombineOp>(op.getOperation());
+      if (onlyToExperts && (!combine || combine.isToTokens()))
+        return;
       if (!schedule || schedule->getKind() != ScheduleKind::ExpertCentric ||
           op.isDispatched() || op->getNumResults() == 0)
         return;

@@ -222,9 +222,14 @@ struct SelectSchedulePass
         if (!matmul.getSchedule() && !matmul.isDispatched())
           return scheduleAlone(matmul, matmul.getWeights());
       } else if (auto combine = dyn_cast<CombineOp>(op)) {
-        if (combine.isToTokens() && !combine.getSchedule() &&
-            !combine.isDispatched())
+        if (combine.getSchedule() || combine.isDispatched())
+          return success();
+        if (combine.isToTokens())
           return scheduleAlone(combine, combine.getVectors());
+        // Expert by expert: every row is written once, by one thread.
+        combine.setScheduleAttr(ScheduleAttr::get(
+            &getContext(), ScheduleKind::ExpertCentric, /*groupSize=*/1,
+            /*tokenTile=*/0));
       }
       return success();
     });

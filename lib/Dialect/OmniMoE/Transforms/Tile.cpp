@@ -32,6 +32,10 @@ using namespace mlir::omnimoe;
 /// Columns of a tile of a sum to experts: whole cache lines for every type.
 static constexpr int64_t kColumnTileMultiple = 64;
 
+/// Experts of a tile of a sum that goes expert by expert: rows that a near
+/// cache holds from the fill of zeros to the last sum.
+static constexpr int64_t kExpertTile = 32;
+
 /// Tokens of a tile on a GPU where no schedule says: one for each warp of a
 /// small block.
 static constexpr int64_t kTokensPerBlock = 4;
@@ -47,7 +51,12 @@ static bool isTileable(Operation *op) {
 
 static bool cutsColumns(Operation *op) {
   auto combine = dyn_cast<CombineOp>(op);
-  return combine && !combine.isToTokens();
+  return combine && !combine.isToTokens() && !combine.goesByExpert();
+}
+
+static bool cutsExperts(Operation *op) {
+  auto combine = dyn_cast<CombineOp>(op);
+  return combine && combine.goesByExpert();
 }
 
 /// The last operation to be tiled. A fill is only a root if nothing that could
@@ -77,6 +86,14 @@ static bool isTiledAlone(Operation *op, TargetAttr target) {
   return cutsColumns(op) || (isa<RouteOp>(op) && target.isGPU());
 }
 
+/// The operands of `op` that its tiles take slices of, or other cheap values.
+static OperandRange getSlicedOperands(Operation *op) {
+  // The pairs of an expert may be anywhere in the batch.
+  if (cutsExperts(op))
+    return cast<CombineOp>(op).getOutMutable();
+  return op->getOperands();
+}
+
 /// The root and the producers that nothing outside of the tile needs.
 static llvm::SetVector<Operation *> collectTileGroup(Operation *root,
                                                      TargetAttr target) {
@@ -87,7 +104,7 @@ static llvm::SetVector<Operation *> collectTileGroup(Operation *root,
   for (bool changed = true; changed;) {
     changed = false;
     for (unsigned i = 0; i < group.size(); ++i) {
-      for (Value operand : group[i]->getOperands()) {
+      for (Value operand : getSlicedOperands(group[i])) {
         Operation *producer = operand.getDefiningOp();
         if (!producer || group.contains(producer) || !isTileable(producer) ||
             isa<RouteOp>(producer) || cutsColumns(producer) ||
@@ -171,9 +188,11 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     llvm::SetVector<Operation *> group = collectTileGroup(root, target);
     rewriter.setInsertionPoint(root);
     bool columns = cutsColumns(root);
-    OpFoldResult size =
-        getTileSize(rewriter, root, columns ? 0 : getTokenTile(group),
-                    columns ? kColumnTileMultiple : 1, units);
+    int64_t cap = columns ? 0 : getTokenTile(group);
+    if (llvm::any_of(group, cutsExperts))
+      cap = isGPU ? 1 : kExpertTile;
+    OpFoldResult size = getTileSize(rewriter, root, cap,
+                                    columns ? kColumnTileMultiple : 1, units);
 
     scf::SCFTilingOptions tiling;
     tiling.setLoopType(scf::SCFTilingOptions::LoopType::ForallOp);

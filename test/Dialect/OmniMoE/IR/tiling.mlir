@@ -67,6 +67,26 @@ func.func @to_experts(%a: tensor<?x4x2xf32>, %x: tensor<?x256xf32>, %e: tensor<?
   return %0 : tensor<64x2x256xf32>
 }
 
+// A sum that goes expert by expert is cut along its experts; a tile knows where
+// the pairs of its experts are by its part of the offsets.
+
+// CHECK-LABEL: func.func @by_expert(
+// CHECK-SAME:    %[[A:[a-z0-9]+]]: tensor<?x4xf32>, %[[X:[a-z0-9]+]]: tensor<?x256xf32>, %[[E:[a-z0-9]+]]: tensor<?x4xi32>, %[[DW:[a-z0-9]+]]: tensor<64x256xf32>,
+// CHECK-SAME:    %[[O:[a-z0-9]+]]: tensor<65xi32>, %[[P:[a-z0-9]+]]: tensor<?xi32>)
+// CHECK:         scf.forall (%[[I:.*]]) = (0) to (64) step (32) shared_outs(%[[WI:.*]] = %[[DW]])
+// CHECK-DAG:       %[[OT:.*]] = tensor.extract_slice %[[O]][%[[I]]] [33] [1]
+// CHECK-DAG:       %[[WT:.*]] = tensor.extract_slice %[[WI]][%[[I]], 0] [32, 256] [1, 1]
+// CHECK:           omnimoe.combine to_experts ins(%[[A]], %[[X]], %[[E]] :
+// CHECK-SAME:        dispatch(%[[OT]], %[[P]], %[[P]], %[[P]] : tensor<33xi32>,
+// CHECK-SAME:        outs(%[[WT]] : tensor<32x256xf32>)
+func.func @by_expert(%a: tensor<?x4xf32>, %x: tensor<?x256xf32>, %e: tensor<?x4xi32>, %dw: tensor<64x256xf32>,
+    %o: tensor<65xi32>, %p: tensor<?xi32>) -> tensor<64x256xf32> {
+  %0 = omnimoe.combine to_experts ins(%a, %x, %e : tensor<?x4xf32>, tensor<?x256xf32>, tensor<?x4xi32>)
+    dispatch(%o, %p, %p, %p : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+    outs(%dw : tensor<64x256xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>} -> tensor<64x256xf32>
+  return %0 : tensor<64x256xf32>
+}
+
 // What follows a dispatch names tokens by position and is not cut along them.
 
 // CHECK-LABEL: func.func @dispatched(

@@ -1,4 +1,9 @@
 // RUN: omni-opt %s --omnimoe-expert-centric-reorder | FileCheck %s
+// RUN: omni-opt %s --omnimoe-expert-centric-reorder="only-to-experts=true" | FileCheck %s --check-prefix=ONLY
+
+// ONLY-COUNT-1:  omnimoe.dispatch ins(%{{.*}} : tensor<6x4xi32>) {{.*}} num_experts = 70 group_size = 35
+// ONLY-NEXT:     omnimoe.combine to_experts {{.*}} dispatch(
+// ONLY-NOT:      omnimoe.dispatch
 
 // The example of the pass's documentation; the sum shares the dispatch of the
 // products.

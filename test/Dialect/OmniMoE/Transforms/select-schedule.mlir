@@ -100,14 +100,14 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "multiplier", feature
 
 // -----
 
-// A sum to experts, operations that carry a schedule and operations on memrefs
-// stay as they are. Products on other experts than those of the sum are no
+// A sum to experts goes expert by expert. Operations that carry a schedule and
+// operations on memrefs stay as they are. Products on other experts than those of the sum are no
 // expert block: each operation takes a schedule of its own.
 
 // CHECK:       module attributes {omnimoe.target =
 // CHECK-NOT:     omnimoe.schedules
 // CHECK-LABEL: func.func @left_alone(
-// CHECK:         omnimoe.combine to_experts {{.*}} outs(%{{.*}} : tensor<64x8xf32>) -> tensor<64x8xf32>
+// CHECK:         omnimoe.combine to_experts {{.*}} outs(%{{.*}} : tensor<64x8xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>} -> tensor<64x8xf32>
 // CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<dense, group_size = 32>}
 // CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<dense, group_size = 32>}
 // CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 8>} -> tensor<?x4xf32>

@@ -242,8 +242,11 @@ def OmniMoE_CombineOp : OmniMoE_TileableOp<"combine", [
     the experts' vectors: `vectors` [T, D], `out` [N, D] or [N, r, D]. A pair
     whose expert id lies outside [0, N) adds nothing.
 
-    Given a `dispatch` of `experts`, the work goes group by group. Schedules that
-    work in blocks multiply the experts of a block that a token did not choose
+    Given a `dispatch` of `experts`, the work goes group by group. A sum to
+    experts whose schedule is `expert_centric` with a group for every expert
+    finds the pairs of row e between `offsets[e]` and `offsets[e + 1]`: it can be
+    cut along its experts, and a tile then has the part of `offsets` that belongs
+    to its rows. Schedules that work in blocks multiply the experts of a block that a token did not choose
     by zero, so that a value in `vectors` which is not finite can reach the
     tokens of its neighbours as NaN; `token_centric` never touches it.
 
@@ -283,6 +286,8 @@ def OmniMoE_CombineOp : OmniMoE_TileableOp<"combine", [
     int64_t getExpertWidth();
     int64_t getTopK() { return getExperts().getType().getShape()[1]; }
     bool isDispatched() { return !getDispatch().empty(); }
+    /// A sum to experts that goes expert by expert, each a group of its own.
+    bool goesByExpert();
   }];
 }
 

@@ -16,7 +16,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     to both operations as `#omnimoe.schedule`. Where the best schedule depends
     on the number of tokens, the block is cloned under an `scf.if` on it, one
     version per range: nothing is compiled again for another T. An operation in no block gets the
-    schedule that suits 1,024 tokens. Operations that already carry a schedule
+    schedule that suits 1,024 tokens, a sum to experts `expert_centric` with a group
+    for every expert. Operations that already carry a schedule
     are left alone.
 
     The choice and the estimates behind it are recorded on the module as
@@ -198,8 +199,8 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
     `scf.forall` over tiles of tokens, and its producers are fused into the
     tile as long as nothing else needs them whole (upstream's tile-and-fuse on
     `TilingInterface`). So the values between operations, [T, K] or [T, I], only
-    ever exist for one tile. A sum to experts is cut along D instead, where
-    tiles never meet.
+    ever exist for one tile. A sum to experts is cut along its experts if it goes
+    expert by expert, else along D; tiles never meet either way.
 
     A tile holds at most as many tokens as the schedule's `token_tile` (of the
     operations in it the smallest; `token-tile` where none says), and at
@@ -316,6 +317,9 @@ def ExpertCentricReorderPass : Pass<"omnimoe-expert-centric-reorder", "::mlir::f
            {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
     ```
   }];
+  let options = [
+    Option<"onlyToExperts", "only-to-experts", "bool", "false",
+           "Reorder sums to experts alone, which need the whole batch">];
   let statistics = [Statistic<"numDispatches", "dispatches", "Dispatches created">,
                     Statistic<"numReordered", "reordered", "Operations given a dispatch">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
@@ -372,6 +376,35 @@ def ResultsToDestinationsPass : Pass<"omnimoe-results-to-destinations", "ModuleO
   }];
   let dependentDialects = ["::mlir::bufferization::BufferizationDialect",
                            "::mlir::memref::MemRefDialect"];
+}
+
+def SeparateDestinationsPass : Pass<"omnimoe-separate-destinations", "::mlir::func::FuncOp"> {
+  let summary = "Let no two results start from one value";
+  let description = [{
+    `eliminate-empty-tensors` looks back from every result, through the
+    destinations that it was computed in, for an uninitialised tensor, and puts
+    the memory of the result in its place. Where two results lead back to one
+    tensor, a value of the one would live in the memory of the other. This pass,
+    right before it, gives every destination an uninitialised tensor of its own;
+    any other value that is the destination of several operations, or of an
+    operation and itself a result, is copied for all but the first.
+
+    Before:
+    ```mlir
+    %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<64x8xf32>) -> tensor<64x8xf32>
+    %a = omnimoe.combine to_experts ins(...) outs(%z : tensor<64x8xf32>) -> tensor<64x8xf32>
+    %b = omnimoe.combine to_experts ins(...) outs(%z : tensor<64x8xf32>) -> tensor<64x8xf32>
+    ```
+    After:
+    ```mlir
+    %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<64x8xf32>) -> tensor<64x8xf32>
+    %copy = bufferization.alloc_tensor() copy(%z) : tensor<64x8xf32>
+    %a = omnimoe.combine to_experts ins(...) outs(%z : tensor<64x8xf32>) -> tensor<64x8xf32>
+    %b = omnimoe.combine to_experts ins(...) outs(%copy : tensor<64x8xf32>) -> tensor<64x8xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 def PlanWorkspacePass : Pass<"omnimoe-plan-workspace", "ModuleOp"> {
