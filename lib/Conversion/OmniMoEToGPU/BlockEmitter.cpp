@@ -37,10 +37,14 @@ LogicalResult BlockEmitter::emit(Operation *op) {
       return failure();
     emitGroupedMatmul(matmul);
   } else if (auto combine = dyn_cast<CombineOp>(op)) {
-    if (combine.isDispatched() || !combine.isToTokens() ||
-        !getElementTypeOrSelf(combine.getOut().getType()).isF32())
+    if (!getElementTypeOrSelf(combine.getOut().getType()).isF32())
       return failure();
-    emitCombineToTokens(combine);
+    if (combine.goesByExpert())
+      emitCombineToExperts(combine);
+    else if (combine.isToTokens() && !combine.isDispatched())
+      emitCombineToTokens(combine);
+    else
+      return failure();
   } else if (auto route = dyn_cast<RouteOp>(op)) {
     if (failed(emitRoute(route)))
       return failure();

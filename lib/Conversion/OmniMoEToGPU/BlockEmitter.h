@@ -67,6 +67,7 @@ public:
 private:
   void emitGroupedMatmul(GroupedMatmulOp op);
   void emitCombineToTokens(CombineOp op);
+  void emitCombineToExperts(CombineOp op);
   LogicalResult emitRoute(RouteOp op);
   LogicalResult emitElementwise(linalg::LinalgOp op);
   LogicalResult emitReduction(linalg::LinalgOp op);

@@ -5,7 +5,8 @@
 //   route                  tokens
 //   grouped_matmul         tokens, pairs of a token
 //   combine to_tokens      tokens, pairs of a token (a reduction)
-//   combine to_experts     experts, if it goes expert by expert; else D: experts
+//   combine to_experts     experts, if it goes expert by expert; else D:
+//   experts
 //                          are then reached through ids, so D is the only
 //                          dimension whose tiles never meet
 //

@@ -92,6 +92,13 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
         add(input);
   if (!block.matmul || block.matmul.getSchedule())
     return std::nullopt;
+  // What something else needs as well has a tile of its own, and is not to be
+  // computed once more for every version.
+  for (Operation *op : ArrayRef(feeding.getArrayRef()).drop_front())
+    if (llvm::any_of(op->getUsers(), [&](Operation *user) {
+          return !feeding.contains(user) && !isa<tensor::DimOp>(user);
+        }))
+      return std::nullopt;
   block.ops = feeding.takeVector();
   llvm::sort(block.ops,
              [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });

@@ -90,7 +90,7 @@ static bool isTiledAlone(Operation *op, TargetAttr target) {
 static OperandRange getSlicedOperands(Operation *op) {
   // The pairs of an expert may be anywhere in the batch.
   if (cutsExperts(op))
-    return cast<CombineOp>(op).getOutMutable();
+    return cast<DestinationStyleOpInterface>(op).getDpsInits();
   return op->getOperands();
 }
 
