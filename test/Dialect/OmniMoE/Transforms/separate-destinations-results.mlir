@@ -24,6 +24,7 @@ func.func @also_a_result(%y0: tensor<8xf32>, %out0: memref<8xf32>, %out1: memref
 
 // Uninitialised tensors cost nothing to have twice; one use is left alone.
 // CHECK-LABEL: func.func @empties(
+// CHECK:         tensor.empty
 // CHECK:         %[[A:.*]] = tensor.empty
 // CHECK:         scf.forall {{.*}} shared_outs(%{{.*}} = %[[A]])
 // CHECK:         %[[B:.*]] = tensor.empty
