@@ -8,7 +8,7 @@ I hidden units: 3 * D * I, up to rounding.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,12 @@ class PEER(nn.Module):
         return y.reshape(hidden_states.shape)
 
 
+def _grid(inner: int) -> Tuple[int, int]:
+    """Rows (and columns) of the grid of experts, and experts a token, for the
+    size of the dense layer that a mixture takes the place of."""
+    return max(inner // 6, 2), max(inner // 3, 1)
+
+
 def _dense(hidden: int, inner: int) -> Layer:
     return Layer(SwiGLU(hidden, inner), 3 * hidden * inner)
 
@@ -116,7 +122,8 @@ def _coarse(hidden: int, inner: int) -> Layer:
 
 
 def _omnimoe(hidden: int, inner: int) -> Layer:
-    side, top_k = 32, 64
+    # For I = 384: a grid of 64 x 64, 128 experts a token, 256 shared hidden units.
+    side, top_k = _grid(inner)
     shared = round((3 * inner - 2 * side - 2 * top_k) / 3)
     config = OmniMoEConfig(
         hidden,
@@ -132,9 +139,9 @@ def _omnimoe(hidden: int, inner: int) -> Layer:
 
 
 def _peer(hidden: int, inner: int) -> Layer:
-    side, heads, query = 32, 4, 32
+    side, heads, query = _grid(inner)[0], 4, 32
     keys = 2 * side * (query // 2)
-    top_k = (3 * inner - heads * query) // (2 * heads)
+    top_k = max(round((3 * inner - heads * query - keys / hidden) / (2 * heads)), 1)
     module = PEER(hidden, side, heads, query, top_k)
     return Layer(module, hidden * (heads * query + 2 * heads * top_k) + keys)
 

@@ -16,7 +16,33 @@ from .. import _params
 from ..errors import ArgumentError
 from ._operation import Operation
 
-_ROUTE = Operation("route", ("row_logits", "col_logits"), ("top_k",), results=2)
+
+def _route_gradients(
+    tensors: Sequence[torch.Tensor], cotangents: Any, wrt: Sequence[int], options: Any
+) -> List[torch.Tensor]:
+    """A score's cotangent goes to its row and its column: no need to choose
+    the experts again, since the forward's choice is at hand."""
+    *logits, experts = tensors
+    columns = logits[1].shape[1]
+    ids = experts.long()
+    chosen = (ids // columns, ids % columns)
+    return [
+        cotangents[0]
+        .new_zeros(logits[i].shape)
+        .scatter_add_(1, chosen[i], cotangents[0])
+        .to(logits[i].dtype)
+        for i in wrt
+    ]
+
+
+_ROUTE = Operation(
+    "route",
+    ("row_logits", "col_logits"),
+    ("top_k",),
+    results=2,
+    kept=(1,),
+    differentiate=_route_gradients,
+)
 _EXPERTS = Operation(
     "experts",
     ("x", "up", "down", "weights", "experts"),

@@ -13,7 +13,7 @@ since the transforms of `torch.func` work with these, and not with formulas of
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -47,12 +47,23 @@ class Operation:
         whose names are the option `names`.
       options: names of its options.
       results: how many tensors it returns.
+      kept: numbers of results that `differentiate` gets behind the tensors.
+      differentiate: `(tensors + kept results, cotangents, wrt, options) ->
+        gradients`, if that is not the compiler's program.
     """
 
     def __init__(
-        self, name: str, tensors: Sequence[str], options: Sequence[str], results: int = 1
+        self,
+        name: str,
+        tensors: Sequence[str],
+        options: Sequence[str],
+        results: int = 1,
+        kept: Sequence[int] = (),
+        differentiate: Optional[Callable[..., List[torch.Tensor]]] = None,
     ) -> None:
         self.name = name
+        self._kept = tuple(kept)
+        self._differentiate = differentiate or self._compiled
         self._tensors = tuple(tensors)
         self._options = tuple(options)
         self._listed = self._tensors[-1].endswith("*")
@@ -166,13 +177,16 @@ class Operation:
 
     def _compute_backward(self, tensors: Any, cotangents: Any, wrt: Any, *rest: Any) -> Any:
         options = tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in rest)
+        return self._differentiate(tensors, cotangents, tuple(wrt), options)
+
+    def _compiled(self, tensors: Any, cotangents: Any, wrt: Tuple[int, ...], options: Options) -> Any:
         return _differentiate.gradients(
             self.name,
             self.names(options),
             self.attributes(options),
             tensors,
             cotangents,
-            tuple(wrt),
+            wrt,
             _settings.planned_threads,
         )
 
@@ -184,8 +198,13 @@ class Operation:
 
     def _set_up(self, ctx: Any, inputs: Any, output: Any) -> None:
         tensors, ctx.options = self._unpacked(inputs)
-        ctx.save_for_backward(*tensors)
-        _mark_integers(ctx, output)
+        self.save(ctx, tensors, output)
+
+    def save(self, ctx: Any, tensors: Sequence[torch.Tensor], output: Any) -> None:
+        """Saves for backward what the gradient needs."""
+        outputs = output if isinstance(output, tuple) else (output,)
+        ctx.save_for_backward(*tensors, *[outputs[i] for i in self._kept])
+        ctx.mark_non_differentiable(*[t for t in outputs if not t.is_floating_point()])
 
     def _formula(self, ctx: Any, *cotangents: torch.Tensor) -> Any:
         needed: List[bool] = []
@@ -194,7 +213,7 @@ class Operation:
         wrt = [i for i, flag in enumerate(needed) if flag]
         floats = [c for c in cotangents if c is not None and c.is_floating_point()]
         found = self.run_backward(ctx.saved_tensors, floats, wrt, ctx.options)
-        grads = _spread(found, wrt, len(ctx.saved_tensors))
+        grads = _spread(found, wrt, len(needed))
         return (*self._packed(grads), *[None] * len(self._options))
 
 
@@ -210,11 +229,6 @@ def _spread(found: Sequence[Any], wrt: Sequence[int], count: int) -> List[Any]:
     return places
 
 
-def _mark_integers(ctx: Any, output: Any) -> None:
-    outputs = output if isinstance(output, tuple) else (output,)
-    ctx.mark_non_differentiable(*[t for t in outputs if not t.is_floating_point()])
-
-
 class _Forward(torch.autograd.Function):
     """An operation for eager code and the transforms of torch.func."""
 
@@ -225,16 +239,16 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.operation, ctx.options, *tensors = inputs
-        ctx.save_for_backward(*tensors)
-        _mark_integers(ctx, output)
+        ctx.operation.save(ctx, tensors, output)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: torch.Tensor) -> Any:
         tensors = ctx.saved_tensors
-        wrt = tuple(i for i, flag in enumerate(ctx.needs_input_grad[2:]) if flag)
+        needed = ctx.needs_input_grad[2:]
+        wrt = tuple(i for i, flag in enumerate(needed) if flag)
         floats = [c for c in cotangents if c is not None and c.is_floating_point()]
         found = _Backward.apply(ctx.operation, ctx.options, wrt, len(tensors), *tensors, *floats)
-        return (None, None, *_spread(found, wrt, len(tensors)))
+        return (None, None, *_spread(found, wrt, len(needed)))
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, operation: Any, options: Any, *tensors: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .._names import check_name
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 
 #: transformers' names of activations, and ours.
 _ACTIVATIONS: Dict[str, str] = {
@@ -83,6 +83,15 @@ def positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ArgumentError(f"{name}: expected an integer of at least 1, got {size!r}")
+
+
+def tokens(hidden_states: torch.Tensor, hidden_size: int) -> torch.Tensor:
+    """[..., D] as [T, D]. Raises ShapeError if the last size is another."""
+    if hidden_states.shape[-1:] != (hidden_size,):
+        raise ShapeError(
+            f"hidden_states: expected [..., {hidden_size}], got {list(hidden_states.shape)}"
+        )
+    return hidden_states.reshape(-1, hidden_size)
 
 
 def normal(weight: torch.Tensor, fan_in: float, std: Optional[float]) -> None:

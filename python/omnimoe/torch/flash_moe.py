@@ -122,7 +122,7 @@ class FlashMoE(nn.Module):
           y: [..., D].
           router_logits: float32 [2, T, keys], before the softmax.
         """
-        x = hidden_states.reshape(-1, self.hidden_size)
+        x = _parts.tokens(hidden_states, self.hidden_size)
         with torch.autocast(x.device.type, enabled=False):
             normalised = _parts.batch_norm(self.router_norm, x.float())
             logits = F.linear(normalised, self.router_gate.weight.float())

@@ -188,7 +188,7 @@ class OmniMoE(nn.Module):
 
         In training this moves the norms' running statistics.
         """
-        x = hidden_states.reshape(-1, self.hidden_size)
+        x = _parts.tokens(hidden_states, self.hidden_size)
         # Rounded logits would choose other experts.
         with torch.autocast(x.device.type, enabled=False):
             rows = self._log_probs(x, self.router_gate_x, self.router_norm_x)
@@ -205,9 +205,10 @@ class OmniMoE(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """[..., D] -> [..., D]. Other arguments are ignored."""
+        x = _parts.tokens(hidden_states, self.hidden_size)
         if not self.training:
-            return _functions.layer(
-                hidden_states,
+            y = _functions.layer(
+                x,
                 self._layer_params(),
                 top_k=self.top_k,
                 activation=self.activation,
@@ -216,9 +217,9 @@ class OmniMoE(nn.Module):
                 deterministic=self.config.deterministic,
                 norm_eps=getattr(self.router_norm_x, "eps", 0.0),
             )
-        routing = self.route(hidden_states)
+            return y.reshape(hidden_states.shape)
+        routing = self.route(x)
         self._observe(routing)
-        x = hidden_states.reshape(-1, self.hidden_size)
         routed = _functions.experts(
             x,
             self.up_embed.weight,
@@ -262,6 +263,10 @@ class OmniMoE(nn.Module):
             self.auxiliary_loss = self.config.balance_coefficient * loss
         if self.expert_usage is not None:
             self.expert_usage += usage(routing.experts, self.num_experts)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # A loss belongs to a step: it can be neither copied nor pickled.
+        return {**self.__dict__, "auxiliary_loss": None}
 
     def reset_usage(self) -> None:
         """Sets the usage counts to zero."""
