@@ -15,7 +15,7 @@ def _build(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any, int]
     op, names, attributes, wrt, _ = options
     labels = names + tuple(f"cotangent #{i}" for i in range(len(arrays) - len(names)))
     arguments = [describe(label, array) for label, array in zip(labels, arrays)]
-    device(arguments)
+    target = device(arguments)
 
     def call(*values: Traced) -> Any:
         return record(op, dict(zip(names, values)), **dict(attributes))
@@ -26,7 +26,10 @@ def _build(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any, int]
     program = Program(
         backward_ir(forward.text, wrt=wrt), mask, forward.schedule, forward.deterministic
     )
-    return _cache.compiled(program, program.schedule, program.deterministic, labels), mask
+    compiled = _cache.compiled(
+        program, target, program.schedule, program.deterministic, labels
+    )
+    return compiled, mask
 
 
 _PROGRAMS = _cache.specialiser(_build)
