@@ -17,32 +17,29 @@ from ..errors import ArgumentError
 from ._operation import Operation
 
 
-def _route_gradients(
-    tensors: Sequence[torch.Tensor], cotangents: Any, wrt: Sequence[int], options: Any
-) -> List[torch.Tensor]:
-    """A score's cotangent goes to its row and its column: no need to choose
-    the experts again, since the forward's choice is at hand."""
-    *logits, experts = tensors
-    columns = logits[1].shape[1]
-    ids = experts.long()
-    chosen = (ids // columns, ids % columns)
-    return [
-        cotangents[0]
-        .new_zeros(logits[i].shape)
-        .scatter_add_(1, chosen[i], cotangents[0])
-        .to(logits[i].dtype)
-        for i in wrt
-    ]
+class _Route(Operation):
+    """A score's cotangent goes to its row and its column, which the forward's
+    choice says; nothing is chosen again."""
+
+    compiled = False
+    kept = (1,)
+
+    def differentiate(
+        self, tensors: Any, saved: Any, cotangents: Any, wrt: Any, options: Any
+    ) -> List[torch.Tensor]:
+        columns = tensors[1].shape[1]
+        ids = saved[0].long()
+        chosen = (ids // columns, ids % columns)
+        return [
+            cotangents[0]
+            .new_zeros(tensors[i].shape)
+            .scatter_add_(1, chosen[i], cotangents[0])
+            .to(tensors[i].dtype)
+            for i in wrt
+        ]
 
 
-_ROUTE = Operation(
-    "route",
-    ("row_logits", "col_logits"),
-    ("top_k",),
-    results=2,
-    kept=(1,),
-    differentiate=_route_gradients,
-)
+_ROUTE = _Route("route", ("row_logits", "col_logits"), ("top_k",), results=2)
 _EXPERTS = Operation(
     "experts",
     ("x", "up", "down", "weights", "experts"),

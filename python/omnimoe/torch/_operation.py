@@ -1,19 +1,21 @@
 """An operation of omnimoe as a PyTorch operator that can be differentiated.
 
-Each operation becomes two opaque operators of `torch.library`: `omnimoe::name`,
-and `omnimoe::name_backward`, which runs the program that the compiler derives
-from the forward program. Both have fake kernels, made of the same shape checks
-as the calls on arrays, so `torch.compile` traces over them without a break.
+Each operation becomes three opaque operators of `torch.library`: `omnimoe::name`;
+`omnimoe::name_saving`, which also returns what the gradient needs, such as the
+products with the up vectors; and `omnimoe::name_backward`. The last two run the
+programs that the compiler derives from the forward program. All have fake
+kernels, made of the same shape checks as the calls on arrays, so `torch.compile`
+traces over them without a break.
 
-Two roads lead to the gradient. Compiled code calls the operator and its
-registered autograd formula. Eager code calls `_Forward`, an autograd.Function,
+Two roads lead to the gradient. Compiled code calls the operators and their
+registered autograd formulas. Eager code calls `Forward`, an autograd.Function,
 since the transforms of `torch.func` work with these, and not with formulas of
 `torch.library`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 
@@ -22,7 +24,7 @@ from .._arrays import Argument
 from .._ops import OPS
 from ..errors import ArgumentError
 from . import _differentiate
-from ._batching import batched
+from ._autograd import Forward, spread
 
 #: The options of an operation, by value; a tuple, since it is a key.
 Options = Tuple[Any, ...]
@@ -47,39 +49,65 @@ class Operation:
         whose names are the option `names`.
       options: names of its options.
       results: how many tensors it returns.
-      kept: numbers of results that `differentiate` gets behind the tensors.
-      differentiate: `(tensors + kept results, cotangents, wrt, options) ->
-        gradients`, if that is not the compiler's program.
     """
 
+    #: Whether the compiler's gradient is used, and so its forward that saves.
+    #: Else `differentiate` is overridden, and `kept` results are saved.
+    compiled = True
+    kept: Tuple[int, ...] = ()
+
     def __init__(
-        self,
-        name: str,
-        tensors: Sequence[str],
-        options: Sequence[str],
-        results: int = 1,
-        kept: Sequence[int] = (),
-        differentiate: Optional[Callable[..., List[torch.Tensor]]] = None,
+        self, name: str, tensors: Sequence[str], options: Sequence[str], results: int = 1
     ) -> None:
         self.name = name
-        self._kept = tuple(kept)
-        self._differentiate = differentiate or self._compiled
+        self.num_results = results
         self._tensors = tuple(tensors)
         self._options = tuple(options)
         self._listed = self._tensors[-1].endswith("*")
-        self._define(results)
+        self._define()
 
     # Calling ---------------------------------------------------------------
 
     def __call__(self, tensors: Sequence[torch.Tensor], **options: Any) -> Any:
         """The operation on `tensors`; a tensor, or a tuple of them."""
         values = tuple(options[name] for name in self._options)
-        if torch.compiler.is_compiling():
-            return self.forward(*self._packed(tensors), *_listed(values))
         for name, tensor in zip(self.names(values), tensors):
             if not isinstance(tensor, torch.Tensor):
                 raise ArgumentError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
-        return _Forward.apply(self, values, *tensors)
+        save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if torch.compiler.is_compiling():
+            outputs = self.run(tensors, values, save)
+        else:
+            outputs = Forward.apply(self, values, save, *tensors)
+        return outputs[0] if self.num_results == 1 else tuple(outputs[: self.num_results])
+
+    def run(
+        self, tensors: Sequence[torch.Tensor], options: Options, save: bool
+    ) -> Sequence[torch.Tensor]:
+        """Calls the operator: results and, with `save`, what is saved."""
+        inputs = [*self._packed(tensors), *_as_lists(options)]
+        if save and self.compiled:
+            return self.saving(*inputs)
+        made = self.forward(*inputs)
+        return (made,) if self.num_results == 1 else made
+
+    def run_backward(
+        self,
+        tensors: Sequence[torch.Tensor],
+        saved: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        wrt: Sequence[int],
+        options: Options,
+    ) -> List[torch.Tensor]:
+        """Calls the backward operator: gradients of the tensors `wrt` counts."""
+        lists = [list(tensors), list(saved), list(cotangents), list(wrt)]
+        return list(self.backward(*lists, *_as_lists(options)))
+
+    def saved(self, outputs: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+        """Of all that `run` returned, what backward gets."""
+        return [outputs[i] for i in self.kept] + list(outputs[self.num_results :])
+
+    # Names and options -----------------------------------------------------
 
     def names(self, options: Options) -> Tuple[str, ...]:
         """The names of all tensors."""
@@ -97,24 +125,6 @@ class Operation:
         """Of each tensor, whether its leading size is T."""
         return [name in OPS[self.name].tokens for name in self.names(options)]
 
-    def run(self, tensors: Sequence[torch.Tensor], options: Options) -> Any:
-        """Calls the operator."""
-        return self.forward(*self._packed(tensors), *_listed(options))
-
-    def run_backward(
-        self,
-        tensors: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        wrt: Sequence[int],
-        options: Options,
-    ) -> List[torch.Tensor]:
-        """Calls the backward operator: gradients of the tensors `wrt` counts."""
-        return list(
-            self.backward(list(tensors), list(cotangents), list(wrt), *_listed(options))
-        )
-
-    # Defining --------------------------------------------------------------
-
     def _packed(self, tensors: Sequence[Any]) -> List[Any]:
         """Tensors as the operator takes them: a list at the end, or none."""
         if not self._listed:
@@ -128,31 +138,9 @@ class Operation:
         tensors, rest = list(inputs[:count]), inputs[count:]
         if self._listed:
             tensors = [*tensors[:-1], *tensors[-1]]
-        return tensors, tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in rest)
+        return tensors, _as_tuples(rest)
 
-    def _define(self, results: int) -> None:
-        tensors = [
-            f"Tensor[] {name[:-1]}" if name.endswith("*") else f"Tensor {name}"
-            for name in self._tensors
-        ]
-        options = [f"{_SCHEMA_TYPES[name]} {name}" for name in self._options]
-        returned = "Tensor" if results == 1 else "(" + ", ".join(["Tensor"] * results) + ")"
-        self.forward: Any = torch.library.custom_op(
-            f"omnimoe::{self.name}",
-            self._compute,
-            mutates_args=(),
-            schema=f"({', '.join(tensors + options)}) -> {returned}",
-        )
-        gradients = ["Tensor[] tensors", "Tensor[] cotangents", "int[] wrt"]
-        self.backward: Any = torch.library.custom_op(
-            f"omnimoe::{self.name}_backward",
-            self._compute_backward,
-            mutates_args=(),
-            schema=f"({', '.join(gradients + options)}) -> Tensor[]",
-        )
-        self.forward.register_fake(self._fake)
-        self.backward.register_fake(self._fake_backward)
-        self.forward.register_autograd(self._formula, setup_context=self._set_up)
+    # Computing -------------------------------------------------------------
 
     def _compute(self, *inputs: Any) -> Any:
         tensors, options = self._unpacked(inputs)
@@ -163,133 +151,138 @@ class Operation:
             return call(*tensors[:count], named, **self.attributes(options))
         return call(*tensors, **self.attributes(options))
 
-    def _fake(self, *inputs: Any) -> Any:
+    def _compute_saving(self, *inputs: Any) -> List[torch.Tensor]:
         tensors, options = self._unpacked(inputs)
-        described = {
+        return _differentiate.saving(
+            self.name,
+            self.names(options),
+            self.attributes(options),
+            tensors,
+            _settings.planned_threads,
+        )
+
+    def differentiate(
+        self, tensors: Any, saved: Any, cotangents: Any, wrt: Tuple[int, ...], options: Options
+    ) -> List[torch.Tensor]:
+        """The gradients of the tensors that `wrt` counts."""
+        return _differentiate.gradients(
+            self.name,
+            self.names(options),
+            self.attributes(options),
+            tensors,
+            saved,
+            cotangents,
+            wrt,
+            _settings.planned_threads,
+        )
+
+    def _compute_backward(
+        self, tensors: Any, saved: Any, cotangents: Any, wrt: Any, *rest: Any
+    ) -> List[torch.Tensor]:
+        return self.differentiate(tensors, saved, cotangents, tuple(wrt), _as_tuples(rest))
+
+    # Computing with fake tensors -------------------------------------------
+
+    def _described(self, tensors: Sequence[Any], options: Options) -> Dict[str, Argument]:
+        return {
             name: Argument(name, str(t.dtype)[len("torch.") :], tuple(t.shape), str(t.device))
             for name, t in zip(self.names(options), tensors)
         }
+
+    def _fake(self, *inputs: Any) -> Any:
+        tensors, options = self._unpacked(inputs)
+        described = self._described(tensors, options)
         made = [
             tensors[0].new_empty(result.shape, dtype=getattr(torch, result.dtype))
             for result in OPS[self.name].infer(described, self.attributes(options))
         ]
         return made[0] if len(made) == 1 else tuple(made)
 
-    def _compute_backward(self, tensors: Any, cotangents: Any, wrt: Any, *rest: Any) -> Any:
-        options = tuple(tuple(v) if isinstance(v, (list, tuple)) else v for v in rest)
-        return self._differentiate(tensors, cotangents, tuple(wrt), options)
+    def _fake_saving(self, *inputs: Any) -> List[torch.Tensor]:
+        tensors, options = self._unpacked(inputs)
+        described = self._described(tensors, options)
+        attributes = self.attributes(options)
+        OPS[self.name].infer(described, attributes)  # refuses what does not fit
+        tokens = tensors[0].shape[0]
+        types = _differentiate.saving_types(self.name, list(described.values()), attributes)
+        return [
+            tensors[0].new_empty(
+                [tokens if size is None else size for size in shape], dtype=getattr(torch, dtype)
+            )
+            for dtype, shape in types
+        ]
 
-    def _compiled(self, tensors: Any, cotangents: Any, wrt: Tuple[int, ...], options: Options) -> Any:
-        return _differentiate.gradients(
-            self.name,
-            self.names(options),
-            self.attributes(options),
-            tensors,
-            cotangents,
-            wrt,
-            _settings.planned_threads,
+    def _fake_backward(
+        self, tensors: Any, saved: Any, cotangents: Any, wrt: Any, *rest: Any
+    ) -> List[torch.Tensor]:
+        return [tensors[i].new_empty(tensors[i].shape) for i in wrt]
+
+    # torch.library ---------------------------------------------------------
+
+    def _define(self) -> None:
+        tensors = [
+            f"Tensor[] {name[:-1]}" if name.endswith("*") else f"Tensor {name}"
+            for name in self._tensors
+        ]
+        options = [f"{_SCHEMA_TYPES[name]} {name}" for name in self._options]
+        inputs = ", ".join(tensors + options)
+        returned = ", ".join(["Tensor"] * self.num_results)
+        returned = returned if self.num_results == 1 else f"({returned})"
+        self.forward = self._operator("", self._compute, self._fake, f"({inputs}) -> {returned}")
+        self.forward.register_autograd(self._formula, setup_context=self._set_up)
+        if self.compiled:
+            self.saving = self._operator(
+                "_saving", self._compute_saving, self._fake_saving, f"({inputs}) -> Tensor[]"
+            )
+            self.saving.register_autograd(self._formula, setup_context=self._set_up)
+        lists = ["Tensor[] tensors", "Tensor[] saved", "Tensor[] cotangents", "int[] wrt"]
+        self.backward = self._operator(
+            "_backward",
+            self._compute_backward,
+            self._fake_backward,
+            f"({', '.join(lists + options)}) -> Tensor[]",
         )
 
-    def _fake_backward(self, tensors: Any, cotangents: Any, wrt: Any, *rest: Any) -> Any:
-        return [torch.empty(tensors[i].shape, dtype=tensors[i].dtype, device=tensors[i].device)
-                for i in wrt]
-
-    # The formula of torch.library ------------------------------------------
+    def _operator(self, suffix: str, compute: Any, fake: Any, schema: str) -> Any:
+        made = torch.library.custom_op(
+            f"omnimoe::{self.name}{suffix}", compute, mutates_args=(), schema=schema
+        )
+        made.register_fake(fake)
+        return made
 
     def _set_up(self, ctx: Any, inputs: Any, output: Any) -> None:
         tensors, ctx.options = self._unpacked(inputs)
-        self.save(ctx, tensors, output)
+        self.keep(ctx, tensors, [output] if isinstance(output, torch.Tensor) else output)
 
-    def save(self, ctx: Any, tensors: Sequence[torch.Tensor], output: Any) -> None:
-        """Saves for backward what the gradient needs."""
-        outputs = output if isinstance(output, tuple) else (output,)
-        ctx.save_for_backward(*tensors, *[outputs[i] for i in self._kept])
-        ctx.mark_non_differentiable(*[t for t in outputs if not t.is_floating_point()])
+    def keep(self, ctx: Any, tensors: Sequence[Any], outputs: Sequence[torch.Tensor]) -> None:
+        """Saves in `ctx` what `gradients` needs."""
+        ctx.save_for_backward(*tensors, *self.saved(outputs))
+        ctx.count = len(tensors)
+        results, others = outputs[: self.num_results], outputs[self.num_results :]
+        ctx.mark_non_differentiable(*[t for t in results if not t.is_floating_point()], *others)
+        # Outputs without a gradient would get zeros, of the size of what is saved.
+        ctx.set_materialize_grads(False)
 
-    def _formula(self, ctx: Any, *cotangents: torch.Tensor) -> Any:
+    def kept_by(self, ctx: Any, cotangents: Sequence[Any]) -> Tuple[Any, Any, Any]:
+        """Tensors, saved tensors, and cotangents of the float results."""
+        floats = [c for c in cotangents[: self.num_results] if c is not None]
+        kept = ctx.saved_tensors  # once: checkpointing refuses to unpack again
+        return kept[: ctx.count], kept[ctx.count :], floats
+
+    def _formula(self, ctx: Any, *cotangents: Any) -> Any:
+        if isinstance(cotangents[0], (list, tuple)):
+            cotangents = tuple(cotangents[0])
         needed: List[bool] = []
         for flag in ctx.needs_input_grad[: len(self._tensors)]:
             needed.extend(flag if isinstance(flag, (list, tuple)) else [flag])
         wrt = [i for i, flag in enumerate(needed) if flag]
-        floats = [c for c in cotangents if c is not None and c.is_floating_point()]
-        found = self.run_backward(ctx.saved_tensors, floats, wrt, ctx.options)
-        grads = _spread(found, wrt, len(needed))
-        return (*self._packed(grads), *[None] * len(self._options))
+        found = self.run_backward(*self.kept_by(ctx, cotangents), wrt, ctx.options)
+        return (*self._packed(spread(found, wrt, ctx.count)), *[None] * len(self._options))
 
 
-def _listed(options: Options) -> List[Any]:
+def _as_lists(options: Options) -> List[Any]:
     return [list(value) if isinstance(value, tuple) else value for value in options]
 
 
-def _spread(found: Sequence[Any], wrt: Sequence[int], count: int) -> List[Any]:
-    """`found` at the places that `wrt` names, None elsewhere."""
-    places: List[Any] = [None] * count
-    for index, value in zip(wrt, found):
-        places[index] = value
-    return places
-
-
-class _Forward(torch.autograd.Function):
-    """An operation for eager code and the transforms of torch.func."""
-
-    @staticmethod
-    def forward(operation: Operation, options: Options, *tensors: torch.Tensor) -> Any:
-        return operation.run(tensors, options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.operation, ctx.options, *tensors = inputs
-        ctx.operation.save(ctx, tensors, output)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor) -> Any:
-        tensors = ctx.saved_tensors
-        needed = ctx.needs_input_grad[2:]
-        wrt = tuple(i for i, flag in enumerate(needed) if flag)
-        floats = [c for c in cotangents if c is not None and c.is_floating_point()]
-        found = _Backward.apply(ctx.operation, ctx.options, wrt, len(tensors), *tensors, *floats)
-        return (None, None, *_spread(found, wrt, len(needed)))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, operation: Any, options: Any, *tensors: Any) -> Any:
-        def call(*values: torch.Tensor) -> Any:
-            return _Forward.apply(operation, options, *values)
-
-        return batched(call, info.batch_size, in_dims[2:], tensors, operation.tokens(options))
-
-
-class _Backward(torch.autograd.Function):
-    """The gradients of an operation; these have no derivative of their own."""
-
-    @staticmethod
-    def forward(
-        operation: Operation,
-        options: Options,
-        wrt: Tuple[int, ...],
-        count: int,
-        *tensors: torch.Tensor,
-    ) -> Any:
-        return tuple(
-            operation.run_backward(tensors[:count], tensors[count:], wrt, options)
-        )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.name = inputs[0].name
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError(
-            f"omnimoe.torch.{ctx.name} has first derivatives only; its gradient was "
-            "differentiated again"
-        )
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Any, operation: Any, options: Any, wrt: Any, count: Any, *tensors: Any
-    ) -> Any:
-        def call(*values: torch.Tensor) -> Any:
-            return _Backward.apply(operation, options, wrt, count, *values)
-
-        # Gradients of tables are one a sample, so the samples stay apart.
-        return batched(call, info.batch_size, in_dims[4:], tensors, [False] * len(tensors))
+def _as_tuples(options: Sequence[Any]) -> Options:
+    return tuple(tuple(value) if isinstance(value, (list, tuple)) else value for value in options)

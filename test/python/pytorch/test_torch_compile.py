@@ -33,7 +33,7 @@ def test_opcheck():
     inputs = [a.detach() for a in arguments]
     torch.library.opcheck(
         torch.ops.omnimoe.mlp_backward.default,
-        (inputs, [cotangent], [0, 2], "silu"),
+        (inputs, [], [cotangent], [0, 2], "silu"),
         test_utils=TESTS,
     )
     params = layer_params()
