@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Any, Dict, List
 
 import torch
 import torch.nn.functional as F
@@ -118,22 +118,14 @@ class LanguageModel(nn.Module):
         return bytes(text)
 
 
-def parameter_groups(
-    model: LanguageModel, weight_decay: float, table_rate: float
-) -> Tuple[dict, ...]:
-    """Parameters for the optimizer: matrices with weight decay, vectors without,
-    and tables of expert vectors, whose rows see few tokens each, with their
-    learning rate times `table_rate` and no decay."""
-    tables, matrices, vectors = [], [], []
+def parameter_groups(model: LanguageModel, weight_decay: float) -> List[Dict[str, Any]]:
+    """Parameters for the optimizer: matrices with weight decay; vectors, and
+    tables of which a token reads a few rows, without."""
+    decayed, others = [], []
     for name, parameter in model.named_parameters():
-        if "_embed." in name:
-            tables.append(parameter)
-        elif parameter.dim() >= 2 and not name.startswith("embedding"):
-            matrices.append(parameter)
-        else:
-            vectors.append(parameter)
-    return (
-        {"params": matrices, "weight_decay": weight_decay, "rate": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "rate": 1.0},
-        {"params": tables, "weight_decay": 0.0, "rate": table_rate},
-    )
+        table = "_embed." in name or name.startswith("embedding.")
+        (others if table or parameter.dim() < 2 else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]

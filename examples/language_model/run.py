@@ -142,12 +142,9 @@ def main() -> None:
             for kind in options.kinds
         }
         for kind, task in tasks.items():
-            rate, table_rate = training.RATES[kind]
             plan = training.Options(
                 steps=options.steps,
                 batch=options.batch,
-                rate=rate,
-                table_rate=table_rate,
                 warmup=min(training.Options.warmup, options.steps),
                 seed=options.seed,
             )

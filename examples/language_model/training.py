@@ -14,24 +14,13 @@ from examples.language_model import text
 from examples.language_model.graph import GraphedStep
 from examples.language_model.model import LanguageModel, Sizes, parameter_groups
 
-#: Peak learning rate of each kind, and the factor on it for tables of expert
-#: vectors: the best of the trials that README.md tells of.
-RATES: Dict[str, Tuple[float, float]] = {
-    "omnimoe": (4e-3, 4.0),
-    "dense": (4e-3, 1.0),
-    "peer": (4e-3, 4.0),
-    "coarse": (4e-3, 1.0),
-}
-
-
 @dataclass(frozen=True)
 class Options:
-    """How a model is trained."""
+    """How a model is trained; the same for every kind."""
 
     steps: int = 200
     batch: int = 16
     rate: float = 4e-3
-    table_rate: float = 1.0
     warmup: int = 20
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -62,9 +51,8 @@ class Run:
         torch.manual_seed(options.seed)
         self.options, self.device = options, device
         self.model = LanguageModel(kind, sizes).to(device)
-        groups = parameter_groups(self.model, options.weight_decay, options.table_rate)
         self.optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            parameter_groups(self.model, options.weight_decay),
             lr=torch.tensor(options.rate, device=device) if self._on_gpu else options.rate,
             betas=(0.9, 0.98),
             capturable=self._on_gpu,
@@ -79,7 +67,7 @@ class Run:
     def advance(self) -> float:
         """One step; returns its loss in nats a byte."""
         for group in self.optimizer.param_groups:
-            rate = self.options.rate * group["rate"] * self._fraction()
+            rate = self.options.rate * self._fraction()
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(rate)
             else:

@@ -51,7 +51,7 @@ def check_gradients(function, reference, tensors):
     exact = upcast(tensors)
     y, expected = function(*tensors), reference(*exact)
     assert_close(y, expected, TOLERANCE[y.dtype])
-    cotangent = normal(*y.shape, seed=99).to(y.dtype)
+    cotangent = normal(*y.shape, seed=99).to(y)
     y.backward(cotangent)
     expected.backward(cotangent.double())
     for tensor, other in zip(tensors, exact):
