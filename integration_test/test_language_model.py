@@ -17,7 +17,7 @@ from examples.language_model.model import LanguageModel, Sizes  # noqa: E402
 
 TINY = Sizes(hidden=32, inner=48, layers=1, window=32)
 #: Nats a byte by which the short run below must lower the validation loss.
-REDUCTION = 2.0
+REDUCTION = 1.5
 
 
 def start(kind="omnimoe", **options):
@@ -83,8 +83,8 @@ def test_kinds_are_of_equal_size_and_learn(kind):
     active = LanguageModel(kind, sizes).active_parameters
     dense = sizes.layers * (4 * sizes.hidden**2 + 3 * sizes.hidden * sizes.inner)
     assert abs(active / dense - 1) < 2e-3
-    run = start(kind, steps=12)
-    losses = [run.advance() for _ in range(12)]
+    run = start(kind, steps=30)
+    losses = [run.advance() for _ in range(30)]
     assert sum(losses[-3:]) / 3 < losses[0] - 0.8
     assert all(p.grad is not None for p in run.model.parameters())
 

@@ -18,7 +18,7 @@ from examples.language_model.model import LanguageModel, Sizes, parameter_groups
 class Options:
     """How a model is trained; the same for every kind."""
 
-    steps: int = 200
+    steps: int = 150
     batch: int = 16
     rate: float = 4e-3
     warmup: int = 20
