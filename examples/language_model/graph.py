@@ -21,7 +21,8 @@ class GraphedStep:
         self.tokens, self.targets = (
             torch.zeros(shape, dtype=torch.int64, device=run.device) for _ in range(2)
         )
-        model = copy.deepcopy(run.model.state_dict())
+        tensors = [*run.model.parameters(), *run.model.buffers()]
+        values = [tensor.detach().clone() for tensor in tensors]
         optimizer = copy.deepcopy(run.optimizer.state_dict()["state"])
         run.model.train()
         side = torch.cuda.Stream(run.device)
@@ -31,7 +32,9 @@ class GraphedStep:
                 run.compute(self.tokens, self.targets)
         torch.cuda.current_stream(run.device).wait_stream(side)
 
-        run.model.load_state_dict(model)
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values):
+                tensor.copy_(value)
         for number, state in run.optimizer.state_dict()["state"].items():
             for name, tensor in state.items():
                 if number in optimizer:
