@@ -124,8 +124,8 @@ def main() -> None:
         sys.exit(f"--text: {error}")
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} threads"
     console.print(
-        f"{len(data[0]):,} bytes to learn, {len(data[1]):,} to validate with; {options.steps} steps "
-        f"of {options.batch} windows of {sizes.window} bytes; {where}",
+        f"{len(data[0]):,} bytes to learn, {len(data[1]):,} to validate with; "
+        f"{options.steps} steps of {options.batch} windows of {sizes.window} bytes; {where}",
         highlight=False,
     )
 
@@ -162,7 +162,7 @@ def main() -> None:
                 train(run, checkpoint, options.checkpoint_every, progress, task)
             except KeyboardInterrupt:
                 progress.stop()
-                sys.exit(f"interrupted; the same command with --resume continues at step {run.step}")
+                sys.exit(f"interrupted at step {run.step}; the same with --resume continues there")
             run.evaluate()
             run.save(checkpoint)
             runs.append(run)

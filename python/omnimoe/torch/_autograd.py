@@ -35,7 +35,8 @@ class Forward(torch.autograd.Function):
         wrt = tuple(i for i, flag in enumerate(needed) if flag)
         parts = ctx.operation.kept_by(ctx, cotangents)
         sizes = tuple(len(part) for part in parts)
-        found = Backward.apply(ctx.operation, ctx.options, wrt, sizes, *[t for p in parts for t in p])
+        tensors = [tensor for part in parts for tensor in part]
+        found = Backward.apply(ctx.operation, ctx.options, wrt, sizes, *tensors)
         return (None, None, None, *spread(found, wrt, len(needed)))
 
     @staticmethod

@@ -23,7 +23,9 @@ from torch_helpers import (
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_experts(schedule, dtype):
     check_gradients(
-        lambda *a: omt.experts(*a, schedule=schedule), reference.experts, expert_arguments(dtype=dtype)
+        lambda *a: omt.experts(*a, schedule=schedule),
+        reference.experts,
+        expert_arguments(dtype=dtype),
     )
 
 
@@ -66,7 +68,8 @@ def test_repeated_and_invalid_experts_and_zero_weights():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_mlp(dtype):
     check_gradients(omt.mlp, reference.mlp, mlp_arguments(dtype=dtype))
-    check_gradients(omt.mlp, reference.mlp, mlp_arguments(tokens=5, hidden=7, inner=11, dtype=dtype))
+    odd = mlp_arguments(tokens=5, hidden=7, inner=11, dtype=dtype)
+    check_gradients(omt.mlp, reference.mlp, odd)
 
 
 def test_route():

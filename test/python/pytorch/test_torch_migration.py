@@ -151,7 +151,11 @@ def test_functions_take_the_state_dict_and_the_module():
 
 def test_configuration_objects_of_the_published_package():
     config = SimpleNamespace(
-        hidden_size=D, intermediate_size=I, hidden_act="silu", num_experts=N, num_experts_per_token=K
+        hidden_size=D,
+        intermediate_size=I,
+        hidden_act="silu",
+        num_experts=N,
+        num_experts_per_token=K,
     )
     assert omt.OmniMoE(config).config == omt.OmniMoEConfig(D, I, "silu", N, K)
     del config.num_experts_per_token

@@ -69,6 +69,7 @@ def layer(x, params, top_k, activation="silu", weighting="exp", eps=1e-5, ids=No
     for axis in ("x", "y"):
         norm = None
         if f"router_norm_{axis}.running_mean" in params:
-            norm = [params[f"router_norm_{axis}.{part}"] for part in ("running_mean", "running_var")]
+            parts = ("running_mean", "running_var")
+            norm = [params[f"router_norm_{axis}.{part}"] for part in parts]
         both.append(log_probs(x, params[f"router_gate_{axis}"], norm, eps))
     return routed_layer(x, both[0], both[1], params, top_k, activation, weighting, ids)
