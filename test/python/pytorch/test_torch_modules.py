@@ -177,5 +177,5 @@ def test_text_and_errors():
             make(**options)
     with pytest.raises(omnimoe.ArgumentError, match="num_experts_per_tok: expected at most 9"):
         omt.FlashMoE(omt.FlashMoEConfig(8, 8, "silu", 9, 10))
-    with pytest.raises(omnimoe.ShapeError, match=r"hidden_states: expected \[..., 32\], got \[4, 31\]"):
+    with pytest.raises(omnimoe.ShapeError, match=r"hidden_states: expected \[..., 32\]"):
         make().eval()(normal(4, 31))
