@@ -8,7 +8,7 @@ experts win.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
@@ -68,6 +68,7 @@ def route(
         columns.
       experts: int32 [..., K], ids from 0 to R*C - 1.
     """
+    _check({"row_logits": row_logits, "col_logits": col_logits})
     scores, experts = _ROUTE((_flat(row_logits), _flat(col_logits)), top_k=top_k)
     shape = (*row_logits.shape[:-1], top_k)
     return scores.reshape(shape), experts.reshape(shape)
@@ -101,7 +102,8 @@ def experts(
     Returns:
       y: [..., D], element type of `x` (under autocast: the autocast type).
     """
-    cast_x, cast_up, cast_down = _cast((x, up, down))
+    _check({"weights": weights, "experts": experts})
+    cast_x, cast_up, cast_down = _cast(x=x, up=up, down=down)
     y = _EXPERTS(
         (_flat(cast_x), cast_up, cast_down, _flat(weights), _flat(experts).to(torch.int32)),
         activation=activation,
@@ -130,7 +132,7 @@ def mlp(
     Returns:
       y: [..., D], element type of `x` (under autocast: the autocast type).
     """
-    cast = _cast((x, gate, up, down))
+    cast = _cast(x=x, gate=gate, up=up, down=down)
     return _MLP((_flat(cast[0]), *cast[1:]), activation=activation).reshape(x.shape)
 
 
@@ -162,13 +164,12 @@ def layer(
       y: [..., D], element type of `x` (under autocast: the autocast type).
     """
     names, tensors = _params.find(params)
-    weights = [i for i, name in enumerate(names) if "norm" not in name]
-    cast = _cast([x] + [tensors[i] for i in weights])
-    arguments = list(tensors)
-    for i, tensor in zip(weights, cast[1:]):
-        arguments[i] = tensor
+    named = dict(zip(names, tensors))
+    matrices = {name: tensor for name, tensor in named.items() if "norm" not in name}
+    cast_x, *cast = _cast(x=x, **matrices)
+    named.update(zip(matrices, cast))
     y = _LAYER(
-        (_flat(cast[0]), *arguments),
+        (_flat(cast_x), *named.values()),
         names=names,
         top_k=top_k,
         activation=activation,
@@ -182,18 +183,24 @@ def layer(
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     """[..., n] as [T, n]."""
-    if not isinstance(tensor, torch.Tensor):
-        raise ArgumentError(f"expected a torch.Tensor, got {type(tensor).__name__}")
     return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
 
 
-def _cast(tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+def _check(tensors: Dict[str, Any]) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ArgumentError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+
+
+def _cast(**tensors: torch.Tensor) -> List[torch.Tensor]:
     """`tensors` in autocast's type, if it is on for their device."""
-    kind = tensors[0].device.type
+    _check(tensors)
+    values = list(tensors.values())
+    kind = values[0].device.type
     if not torch.is_autocast_enabled(kind):
-        return list(tensors)
+        return values
     dtype = torch.get_autocast_dtype(kind)
-    return [tensor.to(dtype) for tensor in tensors]
+    return [tensor.to(dtype) for tensor in values]
 
 
 def _deterministic(wanted: Optional[bool]) -> bool:

@@ -22,7 +22,6 @@ import torch
 from .. import _settings, functions
 from .._arrays import Argument
 from .._ops import OPS
-from ..errors import ArgumentError
 from . import _differentiate
 from ._autograd import Forward, spread
 
@@ -71,9 +70,6 @@ class Operation:
     def __call__(self, tensors: Sequence[torch.Tensor], **options: Any) -> Any:
         """The operation on `tensors`; a tensor, or a tuple of them."""
         values = tuple(options[name] for name in self._options)
-        for name, tensor in zip(self.names(values), tensors):
-            if not isinstance(tensor, torch.Tensor):
-                raise ArgumentError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
         save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if torch.compiler.is_compiling():
             outputs = self.run(tensors, values, save)
