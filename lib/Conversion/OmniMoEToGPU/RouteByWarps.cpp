@@ -332,24 +332,27 @@ private:
   void emitChoose(Value scores, Value experts) {
     ThreadTeam team(k, lane, kWarp, /*partials=*/nullptr);
     RouteCandidates candidates(k, plan, team, axes);
-    if (plan.candidates <= plan.capacity) {
-      Held held = emitHold(candidates);
-      // Any key will do for all of them.
-      Threshold low = {candidates.key(lowest), k.i32(plan.candidates)};
-      Value tied =
-          emitSortAndWrite(candidates, held, low.count, scores, experts);
-      emitExactlyIf(tied, team, candidates, low, scores, experts);
+    bool sortsAll = plan.candidates <= plan.capacity;
+    if (sortsAll && holdsCandidates()) {
+      Threshold all = {candidates.key(lowest), k.i32(plan.candidates)};
+      Value tied = emitSortAndWrite(candidates, emitHold(candidates), all.count,
+                                    scores, experts);
+      emitExactlyIf(tied, team, candidates, all, scores, experts);
       return;
     }
-    Threshold low = {candidates.lowerBound(), k.i32(-1)};
+    Threshold low;
     Held held;
-    if (plan.candidates <= kMaxHeld) {
+    if (sortsAll) {
+      // They are read again from memory, so they have to be kept there.
+      low = {candidates.key(lowest), k.i32(plan.candidates)};
+    } else if (plan.candidates <= kMaxHeld) {
       held = emitHold(candidates);
-      low = candidates.raise(low, plan.capacity, [&](Value limit) {
-        return countHeld(held, limit);
-      });
+      low =
+          candidates.raise({candidates.lowerBound(), k.i32(-1)}, plan.capacity,
+                           [&](Value limit) { return countHeld(held, limit); });
     } else {
-      low = candidates.raise(low, plan.capacity);
+      low =
+          candidates.raise({candidates.lowerBound(), k.i32(-1)}, plan.capacity);
     }
     Value tooMany = k.compare(Predicate::sgt, low.count, k.i32(plan.capacity));
     Value tied = k.branch(
