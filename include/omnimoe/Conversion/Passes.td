@@ -78,9 +78,9 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     memory, and each operation of the tile is computed by all threads of the
     block, with barriers between: `grouped_matmul` by a warp per pair, `combine
     to_tokens` by a thread per piece of the output, element-wise operations by a
-    thread per few elements, reductions along a row by a warp. Expert vectors are
-    read once, 16 bytes a thread: where a row is a multiple of 16 bytes, buffers
-    must start at one too.
+    thread per few elements, reductions along a row by a warp, `route` by a warp
+    per token where a warp can hold it. Expert vectors are read once, 16 bytes a
+    thread: where a row is a multiple of 16 bytes, buffers must start at one too.
 
     A tile of rows and columns of a dense product is one block too, with the sums
     in registers: two f16 or two bf16 matrices are multiplied by `mma.sync` out

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -80,8 +81,12 @@ LogicalResult BlockEmitter::emitRoute(RouteOp op) {
   RoutePlan plan = planRoute(op.getNumRows(), op.getNumCols(), op.getTopK());
   if (plan.threads != threads || plan.sharedBytes() > kSharedBytes)
     return failure();
+  FailureOr<int64_t> tokens = ValueBoundsConstraintSet::computeConstantBound(
+      presburger::BoundType::UB, {op.getScores(), 0},
+      /*stopCondition=*/nullptr, /*closedUB=*/true);
   if (plan.warpPerToken)
-    emitRouteByWarps(k, op, plan, threadId);
+    emitRouteByWarps(k, op, plan, threadId,
+                     succeeded(tokens) && *tokens <= plan.tokensPerBlock);
   else
     emitRouteByBlock(k, op, plan, threadId);
   return success();

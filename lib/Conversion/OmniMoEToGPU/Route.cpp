@@ -19,17 +19,16 @@ Value omnimoe::emitCleanLogit(KernelBuilder &k, Value logit) {
   return LLVM::MaxNumOp::create(k, sum, lowest);
 }
 
-Value omnimoe::emitRow(KernelBuilder &k, Value memref, ValueRange indices,
-                       int64_t size) {
+Value omnimoe::emitPart(KernelBuilder &k, Value memref, Value row,
+                        OpFoldResult offset, int64_t size) {
   auto type = cast<MemRefType>(memref.getType());
-  SmallVector<OpFoldResult> offsets(indices.begin(), indices.end());
-  offsets.push_back(k.getIndexAttr(0));
-  SmallVector<OpFoldResult> sizes(indices.size(), k.getIndexAttr(1));
-  sizes.push_back(k.getIndexAttr(size));
-  SmallVector<OpFoldResult> strides(type.getRank(), k.getIndexAttr(1));
-  MemRefType rowType = memref::SubViewOp::inferRankReducedResultType(
+  SmallVector<OpFoldResult> offsets = {row, offset};
+  SmallVector<OpFoldResult> sizes = {k.getIndexAttr(1), k.getIndexAttr(size)};
+  SmallVector<OpFoldResult> strides(2, k.getIndexAttr(1));
+  MemRefType partType = memref::SubViewOp::inferRankReducedResultType(
       {size}, type, offsets, sizes, strides);
-  return memref::SubViewOp::create(k, rowType, memref, offsets, sizes, strides);
+  return memref::SubViewOp::create(k, partType, memref, offsets, sizes,
+                                   strides);
 }
 
 Value omnimoe::emitTable(KernelBuilder &k, StringRef name,
@@ -42,14 +41,16 @@ Value omnimoe::emitTable(KernelBuilder &k, StringRef name,
   for (auto global : module.getOps<memref::GlobalOp>())
     if (global.getConstant() && global.getInitialValue() == values)
       return memref::GetGlobalOp::create(k, type, global.getSymName());
-  memref::GlobalOp global;
+  unsigned counter = 0;
+  auto unique = SymbolTable::generateSymbolName<32>(
+      name, [&](StringRef candidate) { return module.lookupSymbol(candidate); },
+      counter);
   {
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPointToStart(module.getBody());
-    global = memref::GlobalOp::create(
-        k, name, k.getStringAttr("private"), type, values,
-        /*constant=*/true, /*alignment=*/IntegerAttr());
-    SymbolTable(module).insert(global);
+    memref::GlobalOp::create(k, unique, k.getStringAttr("private"), type,
+                             values, /*constant=*/true,
+                             /*alignment=*/IntegerAttr());
   }
-  return memref::GetGlobalOp::create(k, type, global.getSymName());
+  return memref::GetGlobalOp::create(k, type, unique);
 }

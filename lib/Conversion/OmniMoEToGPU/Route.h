@@ -32,8 +32,9 @@ namespace mlir::omnimoe {
 /// A logit that counts as the router wants it.
 Value emitCleanLogit(KernelBuilder &k, Value logit);
 
-/// A one-dimensional part of a memref: `size` elements of the last dimension.
-Value emitRow(KernelBuilder &k, Value memref, ValueRange indices, int64_t size);
+/// `size` elements of a row of a two-dimensional memref, from `offset` on.
+Value emitPart(KernelBuilder &k, Value memref, Value row, OpFoldResult offset,
+               int64_t size);
 
 /// Constant i32 data of the kernels.
 Value emitTable(KernelBuilder &k, StringRef name, ArrayRef<int32_t> data);
@@ -112,9 +113,10 @@ void emitExactChoice(KernelBuilder &k, const RoutePlan &plan, ThreadTeam &team,
                      Value experts);
 
 /// The kernels: a warp takes every `plan.tokensPerBlock`-th token of the tile,
-/// or the block one token after the other.
+/// `one` at most if the tile is known not to hold more, or the block takes one
+/// token after the other.
 void emitRouteByWarps(KernelBuilder &k, RouteOp op, const RoutePlan &plan,
-                      Value threadId);
+                      Value threadId, bool one);
 void emitRouteByBlock(KernelBuilder &k, RouteOp op, const RoutePlan &plan,
                       Value threadId);
 

@@ -63,8 +63,10 @@ void omnimoe::emitRouteByBlock(KernelBuilder &k, RouteOp op,
     emitSortAxis(k, team, op.getColLogits(), token, axes.colValues, axes.colIds,
                  plan.numCols);
     RouteCandidates candidates(k, plan, team, axes);
-    Value scores = emitRow(k, op.getScores(), token, plan.topK);
-    Value experts = emitRow(k, op.getExperts(), token, plan.topK);
+    Value scores =
+        emitPart(k, op.getScores(), token, k.getIndexAttr(0), plan.topK);
+    Value experts =
+        emitPart(k, op.getExperts(), token, k.getIndexAttr(0), plan.topK);
     emitExactChoice(k, plan, team, candidates, axes,
                     {candidates.lowerBound(), k.i32(-1)},
                     plan.inPlace ? scores : sums,

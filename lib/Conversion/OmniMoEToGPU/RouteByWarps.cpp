@@ -37,9 +37,9 @@ static constexpr int64_t kLinesAtOnce = 4;
 /// Sorts put the highest first; this minus a number puts the lowest first.
 static constexpr int64_t kLast = std::numeric_limits<int32_t>::max();
 
-/// Room for so many entries and a spare one, aligned.
+/// Room for so many entries and a spare one for each lane.
 static int64_t withSpare(int64_t entries) {
-  return llvm::alignTo(entries + 1, kAccessFloats);
+  return llvm::alignTo(entries, kAccessFloats) + kWarp;
 }
 
 namespace {
@@ -58,7 +58,7 @@ public:
     access = aligned ? std::min(registers, kAccessFloats) : 1;
   }
 
-  void emit() {
+  void emit(bool one) {
     auto launch = op->getParentOfType<gpu::LaunchOp>();
     auto shared = [&](ArrayRef<int64_t> shape, Type element) -> Value {
       auto space = gpu::AddressSpaceAttr::get(k.getContext(),
@@ -67,42 +67,58 @@ public:
           MemRefType::get(shape, element, MemRefLayoutAttrInterface(), space);
       return launch.addWorkgroupAttribution(type, op.getLoc());
     };
-    Type f32 = k.getF32Type(), i32 = k.getI32Type();
+    // One buffer of floats and one of integers, so that a warp keeps two
+    // addresses in registers and not one for each part.
     int64_t warps = plan.tokensPerBlock;
-    Value values = shared({warps, 2, plan.axisLength}, f32);
-    Value ids = shared({warps, 2, withSpare(ranks)}, i32);
+    int64_t rankRoom = withSpare(ranks), sumRoom = withSpare(plan.capacity);
     int64_t pairRoom = withSpare(plan.pairRoom());
-    Value sums = shared({warps, withSpare(plan.capacity)}, f32);
-    Value pairs = shared({warps, pairRoom}, i32);
-    Value bestSums = shared({warps, withSpare(plan.topK)}, f32);
-    Value bestIds = shared({warps, withSpare(plan.topK)}, i32);
+    int64_t winnerRoom = withSpare(plan.topK);
+    int64_t keptAt = 2 * plan.axisLength, winnersAt = keptAt + sumRoom;
+    Value floats = shared({warps, winnersAt + winnerRoom}, k.getF32Type());
+    int64_t pairsAt = 2 * rankRoom, winnerIdsAt = pairsAt + pairRoom;
+    Value integers = shared({warps, winnerIdsAt + winnerRoom}, k.getI32Type());
 
     Value tokens = memref::DimOp::create(k, op.getScores(), 0);
-    k.loop(warp, tokens, warps, [&](Value token) {
-      // What hangs on the lane alone would be moved out of the loop, which
-      // most often has one turn, and fill the registers from there.
-      lane = k.both(keepInLoop(k, warpLane), k.i32(kWarp - 1));
+    auto emitOne = [&](Value token, Value laneOfWarp) {
+      lane = laneOfWarp;
       isCol = k.compare(Predicate::uge, lane, k.i32(kAxisLanes));
       axisLane = k.both(lane, k.i32(kAxisLanes - 1));
 
-      Value row = k.index(0), col = k.index(1), axis = k.bitToIndex(isCol);
-      auto rowOf = [&](Value memref, Value index, int64_t size) {
-        return emitRow(k, memref, {warp, index}, size);
+      auto floatsAt = [&](OpFoldResult offset, int64_t size) {
+        return emitPart(k, floats, warp, offset, size);
       };
-      axes = {rowOf(values, row, plan.axisLength),
-              rowOf(ids, row, withSpare(ranks)),
-              rowOf(values, col, plan.axisLength),
-              rowOf(ids, col, withSpare(ranks))};
-      axisValues = rowOf(values, axis, plan.axisLength);
-      axisIds = rowOf(ids, axis, withSpare(ranks));
-      keptSums = emitRow(k, sums, warp, withSpare(plan.capacity));
-      keptPairs = emitRow(k, pairs, warp, pairRoom);
-      winnerSums = emitRow(k, bestSums, warp, withSpare(plan.topK));
-      winnerIds = emitRow(k, bestIds, warp, withSpare(plan.topK));
+      auto integersAt = [&](OpFoldResult offset, int64_t size) {
+        return emitPart(k, integers, warp, offset, size);
+      };
+      auto constant = [&](int64_t value) { return k.getIndexAttr(value); };
+      axes = {floatsAt(constant(0), plan.axisLength),
+              integersAt(constant(0), rankRoom),
+              floatsAt(constant(plan.axisLength), plan.axisLength),
+              integersAt(constant(rankRoom), rankRoom)};
+      auto ofAxis = [&](int64_t size) {
+        return k.choose(isCol, k.index(size), k.index(0));
+      };
+      axisValues = floatsAt(ofAxis(plan.axisLength), plan.axisLength);
+      axisIds = integersAt(ofAxis(rankRoom), rankRoom);
+      keptSums = floatsAt(constant(keptAt), sumRoom);
+      keptPairs = integersAt(constant(pairsAt), pairRoom);
+      winnerSums = floatsAt(constant(winnersAt), winnerRoom);
+      winnerIds = integersAt(constant(winnerIdsAt), winnerRoom);
       emitSortAxes(token);
-      emitChoose(emitRow(k, op.getScores(), token, plan.topK),
-                 emitRow(k, op.getExperts(), token, plan.topK));
+      emitChoose(
+          emitPart(k, op.getScores(), token, k.getIndexAttr(0), plan.topK),
+          emitPart(k, op.getExperts(), token, k.getIndexAttr(0), plan.topK));
       syncWarp(k);
+    };
+    if (one) {
+      k.when(k.compare(Predicate::slt, warp, tokens),
+             [&] { emitOne(warp, warpLane); });
+      return;
+    }
+    k.loop(warp, tokens, warps, [&](Value token) {
+      // What hangs on the lane alone would be moved out of the loop and fill
+      // the registers from there.
+      emitOne(token, k.both(keepInLoop(k, warpLane), k.i32(kWarp - 1)));
     });
   }
 
@@ -144,11 +160,13 @@ private:
     return loaded;
   }
 
-  /// Stores at `place` or, if not `condition`, at the spare place `spare`: no
-  /// branch keeps the searches of several entries from overlapping.
+  /// Stores at `place` or, if not `condition`, at the lane's spare place behind
+  /// the `room` of the others: no branch keeps the searches of several entries
+  /// from overlapping.
   void storeIf(Value condition, Value value, Value memref, Value place,
-               int64_t spare) {
-    k.store(value, memref, k.toIndex(k.choose(condition, place, k.i32(spare))));
+               int64_t room) {
+    Value spare = k.add(lane, llvm::alignTo(room, kAccessFloats));
+    k.store(value, memref, k.toIndex(k.choose(condition, place, spare)));
   }
 
   /// A number that may differ between the axes.
@@ -343,7 +361,6 @@ private:
     Threshold low;
     Held held;
     if (sortsAll) {
-      // They are read again from memory, so they have to be kept there.
       low = {candidates.key(lowest), k.i32(plan.candidates)};
     } else if (plan.candidates <= kMaxHeld) {
       held = emitHold(candidates);
@@ -605,7 +622,7 @@ private:
   int64_t ranks;     // the more of rows and columns that take part
   int64_t access;    // logits that a lane loads at a time
   Value warpLane, warp, lowest;
-  Value lane, isCol, axisLane; // within the loop over tokens
+  Value lane, isCol, axisLane; // within the code of a token
   SortedAxes axes;
   Value axisValues, axisIds; // of the lane's own axis
   Value keptSums, keptPairs, winnerSums, winnerIds;
@@ -614,6 +631,7 @@ private:
 } // namespace
 
 void omnimoe::emitRouteByWarps(KernelBuilder &k, RouteOp op,
-                               const RoutePlan &plan, Value threadId) {
-  RouteByWarps(k, op, plan, threadId).emit();
+                               const RoutePlan &plan, Value threadId,
+                               bool one) {
+  RouteByWarps(k, op, plan, threadId).emit(one);
 }

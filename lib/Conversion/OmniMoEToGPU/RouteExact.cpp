@@ -55,7 +55,7 @@ public:
 
 private:
   /// Walks from `rank` towards 0 while `equals(rank - 1)`, and returns the rank
-  /// with the highest id on the way.
+  /// with the highest id on the way; takes no step if nothing was rounded.
   Value emitHighestId(Value rank, Value ids,
                       llvm::function_ref<Value(Value)> equals) {
     Value zero = k.i32(0);
@@ -64,7 +64,7 @@ private:
         [&](ValueRange at) {
           Value inside = k.compare(Predicate::sgt, at[0], zero);
           Value before = k.max(k.sub(at[0], 1), zero);
-          return k.both(inside, equals(before));
+          return k.both(k.both(rounded, inside), equals(before));
         },
         [&](ValueRange at) -> SmallVector<Value> {
           Value before = k.sub(at[0], 1);
@@ -84,20 +84,12 @@ private:
       return arith::CmpFOp::create(k, FloatPredicate::OEQ, candidates.sum(a, b),
                                    sum);
     };
-    Value id = k.branch(
-        k.getI32Type(), rounded,
-        [&]() -> SmallVector<Value> {
-          Value bestRow = emitHighestId(row, axes.rowIds, [&](Value before) {
-            return isEqual(before, col);
-          });
-          Value bestCol = emitHighestId(col, axes.colIds, [&](Value before) {
-            return isEqual(bestRow, before);
-          });
-          return {candidates.expert(bestRow, bestCol)};
-        },
-        [&]() -> SmallVector<Value> {
-          return {candidates.expert(row, col)};
-        })[0];
+    Value bestRow = emitHighestId(
+        row, axes.rowIds, [&](Value before) { return isEqual(before, col); });
+    Value bestCol = emitHighestId(col, axes.colIds, [&](Value before) {
+      return isEqual(bestRow, before);
+    });
+    Value id = candidates.expert(bestRow, bestCol);
     Type i64 = k.getI64Type();
     Value high = arith::ShLIOp::create(k, arith::ExtUIOp::create(k, i64, id),
                                        k.integer(i64, 32));

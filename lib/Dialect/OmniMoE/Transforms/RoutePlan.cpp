@@ -21,12 +21,16 @@ int64_t RoutePlan::pairRoom() const {
 }
 
 int64_t RoutePlan::sharedBytes() const {
-  if (warpPerToken)
+  if (warpPerToken) {
     // Both axes' values and the ids of their best; the candidates' sums and
-    // pairs; the winners. Most have a spare entry, which costs four.
+    // pairs; the winners. Most have a spare entry for each lane.
+    auto withSpare = [](int64_t entries) {
+      return llvm::alignTo(entries, 4) + kWarp;
+    };
     return tokensPerBlock * 4 *
-           (2 * axisLength + 2 * (std::max(rows, cols) + 4) + (capacity + 4) +
-            (pairRoom() + 4) + 2 * (topK + 4));
+           (2 * axisLength + 2 * withSpare(std::max(rows, cols)) +
+            withSpare(capacity) + withSpare(pairRoom()) + 2 * withSpare(topK));
+  }
   // Both axes' values and ids, the winners, and a count for each warp.
   return 8 * (numRows + numCols) + (inPlace ? 0 : 8 * topK) + 4 * kWarp;
 }

@@ -1,0 +1,44 @@
+// Routers of several shapes: by warps, with all candidates sorted, with a
+// threshold, and with odd axes; by blocks, in shared memory and in the
+// results. All must assemble without spills.
+// REQUIRES: ptxas
+// RUN: omni-compile %s --target=sm_90a -o %t.ptx
+// RUN: FileCheck %s --input-file=%t.ptx
+// RUN: ptxas -v -arch=sm_90a %t.ptx -o %t.cubin 2>&1 | FileCheck %s --check-prefix=PTXAS
+
+// CHECK-NOT: .extern
+// CHECK-NOT: __nv_
+// CHECK-COUNT-5: .visible .entry routes_
+// PTXAS-NOT: warning
+// PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// PTXAS-NOT: warning
+// PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// PTXAS-NOT: warning
+// PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// PTXAS-NOT: warning
+// PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// PTXAS-NOT: warning
+// PTXAS: 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+// PTXAS-NOT: warning
+
+func.func @routes(%r0: tensor<?x64xf32>, %c0: tensor<?x64xf32>, %r1: tensor<?x128xf32>, %c1: tensor<?x128xf32>, %r2: tensor<?x1xf32>, %c2: tensor<?x9xf32>, %r3: tensor<?x7xf32>, %c3: tensor<?x1000xf32>, %r4: tensor<?x130xf32>, %c4: tensor<?x130xf32>)
+    -> (tensor<?x16xf32>, tensor<?x16xi32>, tensor<?x64xf32>, tensor<?x64xi32>, tensor<?x9xf32>, tensor<?x9xi32>, tensor<?x700xf32>, tensor<?x700xi32>, tensor<?x16900xf32>, tensor<?x16900xi32>) {
+  %zero = arith.constant 0 : index
+  %T = tensor.dim %r0, %zero : tensor<?x64xf32>
+  %s0_0 = tensor.empty(%T) : tensor<?x16xf32>
+  %e0_0 = tensor.empty(%T) : tensor<?x16xi32>
+  %s0, %e0 = omnimoe.route ins(%r0, %c0 : tensor<?x64xf32>, tensor<?x64xf32>) outs(%s0_0, %e0_0 : tensor<?x16xf32>, tensor<?x16xi32>) -> tensor<?x16xf32>, tensor<?x16xi32>
+  %s1_0 = tensor.empty(%T) : tensor<?x64xf32>
+  %e1_0 = tensor.empty(%T) : tensor<?x64xi32>
+  %s1, %e1 = omnimoe.route ins(%r1, %c1 : tensor<?x128xf32>, tensor<?x128xf32>) outs(%s1_0, %e1_0 : tensor<?x64xf32>, tensor<?x64xi32>) -> tensor<?x64xf32>, tensor<?x64xi32>
+  %s2_0 = tensor.empty(%T) : tensor<?x9xf32>
+  %e2_0 = tensor.empty(%T) : tensor<?x9xi32>
+  %s2, %e2 = omnimoe.route ins(%r2, %c2 : tensor<?x1xf32>, tensor<?x9xf32>) outs(%s2_0, %e2_0 : tensor<?x9xf32>, tensor<?x9xi32>) -> tensor<?x9xf32>, tensor<?x9xi32>
+  %s3_0 = tensor.empty(%T) : tensor<?x700xf32>
+  %e3_0 = tensor.empty(%T) : tensor<?x700xi32>
+  %s3, %e3 = omnimoe.route ins(%r3, %c3 : tensor<?x7xf32>, tensor<?x1000xf32>) outs(%s3_0, %e3_0 : tensor<?x700xf32>, tensor<?x700xi32>) -> tensor<?x700xf32>, tensor<?x700xi32>
+  %s4_0 = tensor.empty(%T) : tensor<?x16900xf32>
+  %e4_0 = tensor.empty(%T) : tensor<?x16900xi32>
+  %s4, %e4 = omnimoe.route ins(%r4, %c4 : tensor<?x130xf32>, tensor<?x130xf32>) outs(%s4_0, %e4_0 : tensor<?x16900xf32>, tensor<?x16900xi32>) -> tensor<?x16900xf32>, tensor<?x16900xi32>
+  return %s0, %e0, %s1, %e1, %s2, %e2, %s3, %e3, %s4, %e4 : tensor<?x16xf32>, tensor<?x16xi32>, tensor<?x64xf32>, tensor<?x64xi32>, tensor<?x9xf32>, tensor<?x9xi32>, tensor<?x700xf32>, tensor<?x700xi32>, tensor<?x16900xf32>, tensor<?x16900xi32>
+}
