@@ -3,6 +3,7 @@
 #include "Common.h"
 
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/GPU/Transforms/Passes.h"
@@ -36,6 +37,7 @@ static void buildKernel(OpPassManager &pm) {
   pm.addPass(createGpuLaunchSinkIndexComputationsPass());
   pm.addPass(createGpuKernelOutliningPass());
   pm.addPass(createAlignSharedMemoryPass());
+  pm.addPass(createFinishKernelsPass());
 }
 
 static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
@@ -56,8 +58,11 @@ static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
   ConvertGpuOpsToNVVMOpsOptions toNVVM;
   toNVVM.indexBitwidth = 64;
   kernels.addPass(createConvertGpuOpsToNVVMOps(toNVVM));
+  // Some of the hardware's instructions are inline PTX.
+  kernels.addPass(createConvertNVVMToLLVMPass());
   addCleanup(kernels);
   kernels.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createFinishKernelsPass());
 }
 
 static void buildBinary(OpPassManager &pm, const GPUPipelineOptions &options) {
@@ -93,6 +98,8 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
          pm.addNestedPass<func::FuncOp>(createNarrowProductsPass());
          pm.addPass(createLinalgElementwiseOpFusionPass());
          addCleanup(pm);
+         // Versions of a product under an scf.if have one destination.
+         pm.addPass(bufferization::createEmptyTensorEliminationPass());
          pm.addNestedPass<func::FuncOp>(createTileProductsPass());
          pm.addNestedPass<func::FuncOp>(createTilePass());
          addCleanup(pm);

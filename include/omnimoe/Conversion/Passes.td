@@ -105,6 +105,7 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
                            "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
+                           "::mlir::nvgpu::NVGPUDialect",
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect"];
 }
@@ -162,6 +163,40 @@ def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
     ```
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+def FinishKernelsPass : Pass<"omnimoe-finish-kernels", "ModuleOp"> {
+  let summary = "State what the assembler must know of a kernel";
+  let description = [{
+    A tensor map, which the tensor memory accelerator finds its tiles by, must
+    lie in a parameter of the kernel itself: its 128 bytes are passed by value,
+    and code in the kernel has a pointer to them. On the host the operand of the
+    launch becomes a cast to a pointer, which `convert-gpu-launch-to-runtime`
+    replaces. A kernel that changes how many registers its warps have states its
+    exact number of threads.
+
+    The pass runs twice, since some attributes only exist in the LLVM dialect:
+    before `convert-gpu-to-nvvm` it makes pointers of the maps, and after it lets
+    them be passed by value.
+
+    Before:
+    ```mlir
+    gpu.func @f(%map: !nvgpu.tensormap.descriptor<...>) kernel attributes {known_block_size = array<i32: 384, 1, 1>} {
+      %p = builtin.unrealized_conversion_cast %map : !nvgpu.tensormap.descriptor<...> to !llvm.ptr
+      nvvm.setmaxregister decrease 24
+    ```
+    After:
+    ```mlir
+    gpu.func @f(%p: !llvm.ptr) kernel attributes {nvvm.reqntid = array<i32: 384, 1, 1>, omnimoe.tensor_maps = array<i64: 0>} {
+      nvvm.setmaxregister decrease 24
+    ```
+    After the second run:
+    ```mlir
+    llvm.func @f(%p: !llvm.ptr {llvm.align = 64 : i32, llvm.byval = !llvm.array<16 x i64>, nvvm.grid_constant})
+        attributes {nvvm.kernel, nvvm.reqntid = array<i32: 384, 1, 1>}
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect"];
 }
 
 def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
@@ -225,6 +260,16 @@ def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "Modul
     ```c
     void omnimoe_gpu_copy(void *queue, void *target, const void *source, int64_t bytes);
     ```
+
+    A kernel's tensor map is made on the stack by
+
+    ```c
+    void omnimoe_gpu_tensor_map(void *queue, void *map, void *base, int32_t type, int32_t rank,
+                                const int64_t *sizes, const int64_t *strides, const int32_t *box,
+                                int32_t swizzle_bytes);
+    ```
+
+    from `nvgpu.tma.create.descriptor` and passed by value.
 
     Before:
     ```mlir

@@ -3,7 +3,8 @@
 // 1. Give the entry function the queue as its last argument.
 // 2. Number the kernels in the order of their first launch.
 // 3. Write the parameters of each launch into one buffer of words on the stack
-//    (the driver copies them) and call the runtime.
+//    (the driver copies them) and call the runtime. A tensor map has a place
+//    of its own, where the runtime writes it.
 // 4. Let the runtime copy what the host would copy.
 //
 //===----------------------------------------------------------------------===//
@@ -15,6 +16,8 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "omnimoe-c/omnimoe.h"
 #include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
@@ -27,6 +30,7 @@ using namespace mlir::omnimoe;
 
 static constexpr StringLiteral kLaunchFunction = "omnimoe_gpu_launch";
 static constexpr StringLiteral kCopyFunction = "omnimoe_gpu_copy";
+static constexpr StringLiteral kTensorMapFunction = "omnimoe_gpu_tensor_map";
 static constexpr StringLiteral kKernelsAttr = "omnimoe.kernels";
 
 /// Words that a kernel parameter takes: a memref is passed as two pointers, the
@@ -41,6 +45,37 @@ static int64_t getNumWords(gpu::LaunchFuncOp launch) {
   for (Value operand : launch.getKernelOperands())
     words += getNumWords(operand.getType());
   return words;
+}
+
+/// The tensor map that `operand` of a launch is a pointer to, if it is one.
+static nvgpu::TmaCreateDescriptorOp getTensorMap(Value operand) {
+  auto cast = operand.getDefiningOp<UnrealizedConversionCastOp>();
+  if (!cast || cast.getNumOperands() != 1)
+    return nullptr;
+  return cast.getOperand(0).getDefiningOp<nvgpu::TmaCreateDescriptorOp>();
+}
+
+static int32_t getTypeNumber(Type type) {
+  if (type.isF32())
+    return OMNIMOE_F32;
+  if (type.isF16())
+    return OMNIMOE_F16;
+  if (type.isBF16())
+    return OMNIMOE_BF16;
+  return -1;
+}
+
+static int32_t getSwizzleBytes(nvgpu::TensorMapSwizzleKind kind) {
+  switch (kind) {
+  case nvgpu::TensorMapSwizzleKind::SWIZZLE_32B:
+    return 32;
+  case nvgpu::TensorMapSwizzleKind::SWIZZLE_64B:
+    return 64;
+  case nvgpu::TensorMapSwizzleKind::SWIZZLE_128B:
+    return 128;
+  default:
+    return 0;
+  }
 }
 
 /// The declaration of a function of the runtime.
@@ -81,6 +116,7 @@ public:
     for (gpu::LaunchFuncOp launch : launches)
       if (failed(convert(launch)))
         return failure();
+    eraseTensorMaps();
     for (memref::CopyOp copy : copies)
       if (failed(convert(copy)))
         return failure();
@@ -164,6 +200,83 @@ private:
     return result;
   }
 
+  /// An array on the stack, made once per function.
+  Value allocate(Type elementType, int64_t count, unsigned alignment) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&function.getBody().front());
+    return LLVM::AllocaOp::create(b, pointer, elementType, constant(count),
+                                  alignment);
+  }
+
+  /// Lets the runtime write `op`'s map to the stack, and returns where.
+  FailureOr<Value> writeTensorMap(nvgpu::TmaCreateDescriptorOp op) {
+    auto cast = op.getTensor().getDefiningOp<memref::CastOp>();
+    auto type =
+        cast ? dyn_cast<MemRefType>(cast.getSource().getType()) : MemRefType();
+    if (!type || getTypeNumber(type.getElementType()) < 0)
+      return op.emitOpError("must describe a cast of a ranked memref of f32, "
+                            "f16 or bf16");
+    int64_t rank = type.getRank();
+    int64_t elementBytes = type.getElementTypeBitWidth() / 8;
+    auto metadata =
+        memref::ExtractStridedMetadataOp::create(b, cast.getSource());
+    Value map = allocate(word, /*count=*/16, /*alignment=*/64);
+    Value sizes = allocate(word, rank, 8), strides = allocate(word, rank, 8);
+    Value box = allocate(b.getI32Type(), rank, 4);
+    for (int64_t i = 0; i < rank; ++i) {
+      int64_t dim = rank - 1 - i; // innermost first
+      LLVM::StoreOp::create(b, toWord(metadata.getSizes()[dim]),
+                            getElement(sizes, word, i));
+      Value boxSize = arith::IndexCastOp::create(b, b.getI32Type(),
+                                                 op.getBoxDimensions()[dim]);
+      LLVM::StoreOp::create(b, boxSize, getElement(box, b.getI32Type(), i));
+      if (i == 0)
+        continue;
+      Value bytes = LLVM::MulOp::create(b, toWord(metadata.getStrides()[dim]),
+                                        constant(elementBytes));
+      LLVM::StoreOp::create(b, bytes, getElement(strides, word, i - 1));
+    }
+    Value base = toWord(memref::ExtractAlignedPointerAsIndexOp::create(
+        b, b.getIndexType(), cast.getSource()));
+    Value offset = LLVM::MulOp::create(b, toWord(metadata.getOffset()),
+                                       constant(elementBytes));
+    Value address = LLVM::AddOp::create(b, base, offset);
+    base = LLVM::IntToPtrOp::create(b, pointer, address);
+    auto i32 = [&](int32_t value) -> Value {
+      return LLVM::ConstantOp::create(b, b.getI32Type(),
+                                      b.getI32IntegerAttr(value));
+    };
+    LLVM::LLVMFuncOp runtime =
+        declare(function->getParentOfType<ModuleOp>(), kTensorMapFunction,
+                {pointer, pointer, pointer, b.getI32Type(), b.getI32Type(),
+                 pointer, pointer, pointer, b.getI32Type()});
+    LLVM::CallOp::create(
+        b, runtime,
+        ValueRange{
+            function.getArguments().back(), map, base,
+            i32(getTypeNumber(type.getElementType())), i32(rank), sizes,
+            strides, box,
+            i32(getSwizzleBytes(op.getTensorMap().getType().getSwizzle()))});
+    return map;
+  }
+
+  /// Nothing needs the descriptors once the launches are converted.
+  void eraseTensorMaps() {
+    SmallVector<nvgpu::TmaCreateDescriptorOp> maps;
+    function.walk([&](nvgpu::TmaCreateDescriptorOp op) { maps.push_back(op); });
+    for (nvgpu::TmaCreateDescriptorOp op : maps) {
+      for (Operation *user : llvm::make_early_inc_range(op->getUsers()))
+        if (user->use_empty())
+          user->erase();
+      if (!op->use_empty())
+        continue;
+      Operation *cast = op.getTensor().getDefiningOp();
+      op.erase();
+      if (cast && cast->use_empty())
+        cast->erase();
+    }
+  }
+
   LogicalResult convert(gpu::LaunchFuncOp launch) {
     if (launch.getAsyncToken() || !launch.getAsyncDependencies().empty())
       return launch.emitOpError("must not be asynchronous: kernels run in the "
@@ -174,7 +287,16 @@ private:
     b.setInsertionPoint(launch);
     b.setLoc(launch.getLoc());
     int64_t next = 0;
+    SmallVector<int64_t> byPointer;
     for (Value operand : launch.getKernelOperands()) {
+      if (nvgpu::TmaCreateDescriptorOp op = getTensorMap(operand)) {
+        FailureOr<Value> map = writeTensorMap(op);
+        if (failed(map))
+          return failure();
+        LLVM::StoreOp::create(b, *map, getElement(parameters, pointer, next));
+        byPointer.push_back(next++);
+        continue;
+      }
       SmallVector<Value> values = getWords(operand);
       if (values.empty())
         return launch.emitOpError("has a parameter of type ")
@@ -202,6 +324,10 @@ private:
     LLVM::LLVMFuncOp runtime =
         declare(function->getParentOfType<ModuleOp>(), kLaunchFunction, types);
     LLVM::CallOp::create(b, runtime, arguments);
+    // Other launches find the words where they have been.
+    for (int64_t index : byPointer)
+      LLVM::StoreOp::create(b, getWord(index),
+                            getElement(parameters, pointer, index));
     launch.erase();
     return success();
   }

@@ -12,7 +12,9 @@
 
 #include "BlockEmitter.h"
 #include "ProductTile.h"
+#include "WarpgroupProduct.h"
 #include "omnimoe/Conversion/Passes.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/RoutePlan.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -25,6 +27,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/MemRef/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -226,6 +229,14 @@ struct ConvertOmniMoEToGPUPass
     for (auto [index, forall] : llvm::enumerate(foralls)) {
       auto function = forall->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_" + Twine(index)).str();
+      if (std::optional<WarpgroupTile> tile = matchWarpgroupTile(forall)) {
+        if (failed(convertWarpgroupTile(
+                rewriter, *tile, name,
+                getTarget(forall->getParentOfType<ModuleOp>()),
+                FlatSymbolRefAttr::get(&getContext(), kKernelModule))))
+          return signalPassFailure();
+        continue;
+      }
       if (failed(convertForall(rewriter, forall, name)))
         return signalPassFailure();
     }

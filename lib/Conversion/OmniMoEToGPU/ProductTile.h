@@ -19,7 +19,7 @@
 namespace mlir::omnimoe {
 
 /// Rows and columns of a tile, and the threads that compute it.
-inline constexpr int64_t kTileSize = 64;
+inline constexpr int64_t kTileSize = kSmallTileSize;
 inline constexpr int64_t kTileThreads = 128;
 
 /// Neighbouring columns of one row of the tile, held by a thread.

@@ -2,6 +2,8 @@
 
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
 using namespace mlir;
 using namespace mlir::omnimoe;
 
@@ -50,10 +52,57 @@ mlir::omnimoe::matchMatrixProduct(Operation *operation) {
   return product;
 }
 
-/// Small tiles: every multiprocessor has some, also for few tokens.
-static constexpr ProductTile kSmallTile = {64, 64};
+/// Elements of a row that the hardware's copies take at a time, and columns
+/// that it permutes among each other.
+static constexpr int64_t kCopiedElements = 8, kPermutedColumns = 32;
+/// With fewer elements to sum, or fewer columns, most of a large tile would be
+/// empty or idle.
+static constexpr int64_t kMinSummed = 64, kMinColumns = 256;
 
-ProductTile mlir::omnimoe::chooseProductTile(const MatrixProduct &product,
-                                             TargetAttr target) {
-  return kSmallTile;
+/// True if `value` is a whole matrix of static rows of `kCopiedElements`, with
+/// no gap between them.
+static bool hasCopiableRows(Value value) {
+  auto type = dyn_cast<ShapedType>(value.getType());
+  if (!type || type.getRank() != 2 || type.isDynamicDim(1) ||
+      type.getDimSize(1) % kCopiedElements != 0)
+    return false;
+  if (auto memref = dyn_cast<MemRefType>(value.getType()))
+    return memref.getLayout().isIdentity();
+  Operation *op = value.getDefiningOp();
+  return !op || !isa<tensor::ExtractSliceOp, tensor::CollapseShapeOp,
+                     tensor::ExpandShapeOp>(op);
+}
+
+bool mlir::omnimoe::canWarpgroupsMultiply(Value left, Value right) {
+  Type type = getElementTypeOrSelf(left.getType());
+  auto rightType = cast<ShapedType>(right.getType());
+  return type == getElementTypeOrSelf(right.getType()) &&
+         (type.isF16() || type.isBF16()) && hasCopiableRows(left) &&
+         hasCopiableRows(right) && !rightType.isDynamicDim(0) &&
+         rightType.getDimSize(0) % kPermutedColumns == 0 &&
+         rightType.getDimSize(1) > 0;
+}
+
+bool mlir::omnimoe::suitsWarpgroups(ArrayRef<MatrixProduct> products) {
+  return kWarpgroupTileColumns % products.size() == 0 &&
+         llvm::all_of(products, [&](const MatrixProduct &product) {
+           Value left = product.left->get(), right = product.right->get();
+           auto rightType = cast<ShapedType>(right.getType());
+           return !product.leftTransposed && !product.rightTransposed &&
+                  product.rowLoop < product.columnLoop &&
+                  left == products.front().left->get() &&
+                  canWarpgroupsMultiply(left, right) &&
+                  rightType.getDimSize(0) >= kMinColumns &&
+                  rightType.getDimSize(1) >= kMinSummed;
+         });
+}
+
+ProductTile mlir::omnimoe::chooseProductTile(ArrayRef<MatrixProduct> products,
+                                             int64_t rows, TargetAttr target) {
+  // A row of small tiles reads as much as one of large tiles, on more
+  // multiprocessors.
+  if (target.isGPU() && rows > kSmallTileSize && suitsWarpgroups(products))
+    return {kWarpgroupTileRows,
+            kWarpgroupTileColumns / int64_t(products.size())};
+  return {kSmallTileSize, kSmallTileSize};
 }

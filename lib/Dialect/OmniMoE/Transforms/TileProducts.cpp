@@ -5,7 +5,9 @@
 //    without one the product is.
 // 3. Let upstream's tile-and-fuse build an scf.forall over rows and columns of
 //    the root, and put the products that it alone uses, and what they are added
-//    to, into the tile; go on at 1.
+//    to, into the tile; go on at 1. Where another size of tile is better for
+//    few rows, and their number is not known, there are two such loops under an
+//    scf.if.
 //
 //===----------------------------------------------------------------------===//
 
@@ -16,6 +18,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
@@ -106,12 +109,25 @@ static TileRoot findRoot(const MatrixProduct &product) {
   return root;
 }
 
+/// Erases a product of which only the size is used.
+static void eraseIfUnused(RewriterBase &rewriter,
+                          const MatrixProduct &product) {
+  Operation *op = product.op;
+  for (OpOperand &use : llvm::make_early_inc_range(op->getUses()))
+    if (isa<tensor::DimOp>(use.getOwner()))
+      rewriter.modifyOpInPlace(use.getOwner(),
+                               [&] { use.set(product.result->get()); });
+  if (isOpTriviallyDead(op))
+    rewriter.eraseOp(op);
+}
+
 namespace {
 struct TileProductsPass
     : omnimoe::impl::TileProductsPassBase<TileProductsPass> {
-  LogicalResult tileRoot(IRRewriter &rewriter, TileRoot root,
+  /// Tiles `root` by what suits `rows` rows.
+  LogicalResult tileRoot(IRRewriter &rewriter, TileRoot root, int64_t rows,
                          TargetAttr target) {
-    ProductTile tile = chooseProductTile(root.products.front(), target);
+    ProductTile tile = chooseProductTile(root.products, rows, target);
     SmallVector<OpFoldResult> sizes(root.op.getNumLoops(),
                                     rewriter.getIndexAttr(0));
     bool isProduct = root.op == root.products.front().op;
@@ -147,13 +163,65 @@ struct TileProductsPass
                                  "columns");
     for (OpResult result : root.op->getResults())
       rewriter.replaceAllUsesWith(result, tiled->replacements.lookup(result));
-    rewriter.eraseOp(root.op);
-    for (const MatrixProduct &product : root.products)
-      if (!isProduct && isOpTriviallyDead(product.op))
-        rewriter.eraseOp(product.op);
+    if (!isProduct) {
+      rewriter.eraseOp(root.op);
+      for (const MatrixProduct &product : root.products)
+        eraseIfUnused(rewriter, product);
+    } else {
+      eraseIfUnused(rewriter, root.products.front());
+    }
     ++numTiled;
     numFused += isProduct ? 0 : root.products.size();
     return success();
+  }
+
+  /// `root` with its products, copied to where `rewriter` stands.
+  static TileRoot cloneRoot(IRRewriter &rewriter, const TileRoot &root) {
+    IRMapping mapping;
+    TileRoot clone;
+    auto cloneOp = [&](linalg::LinalgOp op) {
+      return cast<linalg::LinalgOp>(rewriter.clone(*op, mapping));
+    };
+    for (const MatrixProduct &product : root.products)
+      clone.products.push_back(*matchMatrixProduct(cloneOp(product.op)));
+    clone.op = root.op == root.products.front().op ? clone.products.front().op
+                                                   : cloneOp(root.op);
+    return clone;
+  }
+
+  LogicalResult tile(IRRewriter &rewriter, TileRoot root, TargetAttr target) {
+    Value result = root.op->getResult(0);
+    int64_t rows = cast<ShapedType>(result.getType()).getDimSize(0);
+    if (!ShapedType::isDynamic(rows))
+      return tileRoot(rewriter, root, rows, target);
+    constexpr int64_t many = std::numeric_limits<int64_t>::max();
+    if (chooseProductTile(root.products, many, target).rows ==
+        chooseProductTile(root.products, kSmallTileSize, target).rows)
+      return tileRoot(rewriter, root, many, target);
+
+    Location loc = root.op.getLoc();
+    rewriter.setInsertionPoint(root.op);
+    Value few = arith::CmpIOp::create(
+        rewriter, loc, arith::CmpIPredicate::ule,
+        tensor::DimOp::create(rewriter, loc,
+                              root.products.front().result->get(), 0),
+        arith::ConstantIndexOp::create(rewriter, loc, kSmallTileSize));
+    auto choice = scf::IfOp::create(rewriter, loc, result.getType(), few,
+                                    /*withElseRegion=*/true);
+    SmallVector<TileRoot> versions;
+    for (Block *block : {choice.thenBlock(), choice.elseBlock()}) {
+      rewriter.setInsertionPointToEnd(block);
+      versions.push_back(cloneRoot(rewriter, root));
+      scf::YieldOp::create(rewriter, loc, versions.back().op->getResult(0));
+    }
+    rewriter.replaceAllUsesWith(result, choice.getResult(0));
+    if (root.op != root.products.front().op)
+      rewriter.eraseOp(root.op);
+    for (const MatrixProduct &product : root.products)
+      eraseIfUnused(rewriter, product);
+    if (failed(tileRoot(rewriter, versions[0], kSmallTileSize, target)))
+      return failure();
+    return tileRoot(rewriter, versions[1], many, target);
   }
 
   void runOnOperation() override {
@@ -161,7 +229,7 @@ struct TileProductsPass
     IRRewriter rewriter(&getContext());
     while (std::optional<MatrixProduct> product =
                findLastProduct(getOperation()))
-      if (failed(tileRoot(rewriter, findRoot(*product), target)))
+      if (failed(tile(rewriter, findRoot(*product), target)))
         return signalPassFailure();
   }
 };

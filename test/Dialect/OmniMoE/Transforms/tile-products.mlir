@@ -1,4 +1,5 @@
 // RUN: omni-opt %s --pass-pipeline='builtin.module(func.func(omnimoe-tile-products),canonicalize)' --split-input-file | FileCheck %s
+// RUN: omni-opt %s --pass-pipeline='builtin.module(omnimoe-attach-target{chip=sm_90a},func.func(omnimoe-tile-products),canonicalize)' --split-input-file | FileCheck %s --check-prefix=GPU
 
 #id = affine_map<(d0, d1) -> (d0, d1)>
 #nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
@@ -69,4 +70,40 @@ func.func @used_twice(%x: tensor<?x32xf32>, %w: tensor<50x32xf32>, %p0: tensor<?
 func.func @integers(%a: tensor<128x32xi32>, %b: tensor<32x128xi32>, %c: tensor<128x128xi32>) -> tensor<128x128xi32> {
   %p = linalg.matmul ins(%a, %b : tensor<128x32xi32>, tensor<32x128xi32>) outs(%c : tensor<128x128xi32>) -> tensor<128x128xi32>
   return %p : tensor<128x128xi32>
+}
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// On a GPU few rows have small tiles, and many have those of warpgroups.
+// GPU-LABEL: func.func @versions
+// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
+// GPU: scf.if %[[FEW]]
+// GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (64, 64)
+// GPU: linalg.matmul
+// GPU: } else {
+// GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (128, 256)
+// GPU: linalg.matmul
+// GPU-NOT: linalg.matmul
+func.func @versions(%x: tensor<?x128xbf16>, %w: tensor<512x128xbf16>, %y: tensor<?x512xf32>) -> tensor<?x512xf32> {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x128xbf16>, tensor<512x128xbf16>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %p : tensor<?x512xf32>
+}
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// Rows that the hardware cannot copy, f32, and matrices stored the other way
+// around have small tiles always.
+// GPU-LABEL: func.func @small
+// GPU-COUNT-3: scf.forall ({{.*}} step (64, 64)
+func.func @small(%x: tensor<?x127xbf16>, %w: tensor<512x127xbf16>, %v: tensor<?x128xf32>, %u: tensor<512x128xf32>,
+                 %s: tensor<?x128xbf16>, %t: tensor<128x512xbf16>, %y: tensor<?x512xf32>)
+    -> (tensor<?x512xf32>, tensor<?x512xf32>, tensor<?x512xf32>) {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x127xbf16>, tensor<512x127xbf16>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %q = linalg.matmul indexing_maps = #nt ins(%v, %u : tensor<?x128xf32>, tensor<512x128xf32>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %r = linalg.matmul ins(%s, %t : tensor<?x128xbf16>, tensor<128x512xbf16>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %p, %q, %r : tensor<?x512xf32>, tensor<?x512xf32>, tensor<?x512xf32>
 }

@@ -33,8 +33,24 @@ struct ProductTile {
   int64_t rows, columns;
 };
 
-/// The tile that suits a product on `target`.
-ProductTile chooseProductTile(const MatrixProduct &product, TargetAttr target);
+/// The tile of the kernel for few rows and for odd shapes.
+inline constexpr int64_t kSmallTileSize = 64;
+/// The tile of the kernel for whole warpgroups; several products share the
+/// columns.
+inline constexpr int64_t kWarpgroupTileRows = 128;
+inline constexpr int64_t kWarpgroupTileColumns = 256;
+
+/// True if warpgroups can multiply the matrices [rows, summed] and [columns,
+/// summed], tensors or memrefs.
+bool canWarpgroupsMultiply(Value left, Value right);
+
+/// True if warpgroups can compute `products`, which have the same shape, in one
+/// tile.
+bool suitsWarpgroups(ArrayRef<MatrixProduct> products);
+
+/// The tile that suits `products` of `rows` rows on `target`.
+ProductTile chooseProductTile(ArrayRef<MatrixProduct> products, int64_t rows,
+                              TargetAttr target);
 
 } // namespace mlir::omnimoe
 

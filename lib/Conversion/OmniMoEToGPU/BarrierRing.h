@@ -1,0 +1,59 @@
+//===- BarrierRing.h - A ring of stages between producer and consumers C++
+//-===//
+//
+// Tiles of operands travel from a producer to consumers through stages of
+// shared memory. Each stage has two barriers: `full` completes when all its
+// bytes have arrived, `empty` when all consumers have read it. A stage is used
+// again and again, so a barrier is waited for by the parity of its use.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BARRIERRING_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BARRIERRING_H
+
+#include "Utils/KernelBuilder.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+namespace mlir::omnimoe {
+
+/// A stage and the parity of its use, as i32.
+struct RingPosition {
+  Value stage, parity;
+};
+
+class BarrierRing {
+public:
+  /// Reserves the barriers of `stages` stages in the shared memory of `launch`.
+  BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages);
+
+  /// To be called by one thread before any other use; all threads of the block
+  /// must meet after it. `consumers` arrive for each use of a stage.
+  void emitInit(int64_t consumers);
+
+  RingPosition getProducerStart() { return {k.i32(0), k.i32(1)}; }
+  RingPosition getConsumerStart() { return {k.i32(0), k.i32(0)}; }
+  /// The stage after `position`; the parity flips where the ring closes.
+  RingPosition advance(RingPosition position);
+
+  /// Waits until the consumers have read what was in the stage.
+  void waitEmpty(RingPosition position);
+  /// Waits until the stage's bytes are there.
+  void waitFull(RingPosition position);
+  /// Announces `bytes` bytes for the stage and returns the barrier that counts
+  /// them.
+  Value expect(Value stage, int64_t bytes);
+  /// Says that this consumer has read the stage, in threads where `predicate`.
+  void release(Value stage, Value predicate);
+
+private:
+  Value getBarrier(int64_t kind, Value stage);
+  void wait(Value barrier, Value parity);
+
+  KernelBuilder &k;
+  int64_t stages;
+  Value barriers;
+};
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_BARRIERRING_H

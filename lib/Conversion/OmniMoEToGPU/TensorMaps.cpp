@@ -1,0 +1,96 @@
+//===- TensorMaps.cpp - Tiles that the hardware copies --------------------===//
+
+#include "TensorMaps.h"
+
+#include "DevicePointer.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+static Value createMap(KernelBuilder &k, Value matrix, ArrayRef<int64_t> box) {
+  auto type = cast<MemRefType>(matrix.getType());
+  auto tile = MemRefType::get(
+      box, type.getElementType(), MemRefLayoutAttrInterface(),
+      k.getI64IntegerAttr(nvgpu::NVGPUDialect::kSharedMemoryAddressSpace));
+  auto mapType = nvgpu::TensorMapDescriptorType::get(
+      k.getContext(), tile, nvgpu::TensorMapSwizzleKind::SWIZZLE_128B,
+      nvgpu::TensorMapL2PromoKind::L2PROMO_256B,
+      nvgpu::TensorMapOOBKind::OOB_ZERO,
+      nvgpu::TensorMapInterleaveKind::INTERLEAVE_NONE);
+  Value unranked = memref::CastOp::create(
+      k, UnrankedMemRefType::get(type.getElementType(), type.getMemorySpace()),
+      matrix);
+  SmallVector<Value> sizes;
+  for (int64_t size : box)
+    sizes.push_back(k.index(size));
+  return nvgpu::TmaCreateDescriptorOp::create(k, mapType, unranked, sizes);
+}
+
+static int64_t getRowElements(Value matrix) {
+  return kSwizzleBytes * 8 /
+         getElementTypeOrSelf(matrix.getType()).getIntOrFloatBitWidth();
+}
+
+Value mlir::omnimoe::createTensorMap(KernelBuilder &k, Value matrix,
+                                     int64_t rows) {
+  return createMap(k, matrix, {rows, getRowElements(matrix)});
+}
+
+Value mlir::omnimoe::createPermutedTensorMap(KernelBuilder &k, Value matrix,
+                                             int64_t rows) {
+  auto type = cast<MemRefType>(matrix.getType());
+  int64_t stride = type.getStridesAndOffset().first.front();
+  int64_t groups = type.getDimSize(0) / kPermutedRows;
+  Value permuted = memref::ReinterpretCastOp::create(
+      k,
+      MemRefType::get(
+          {groups, 4, 4, 2, type.getDimSize(1)}, type.getElementType(),
+          StridedLayoutAttr::get(
+              k.getContext(), 0,
+              {kPermutedRows * stride, 2 * stride, 8 * stride, stride, 1})),
+      matrix, /*offset=*/0,
+      ArrayRef<int64_t>{groups, 4, 4, 2, type.getDimSize(1)},
+      ArrayRef<int64_t>{kPermutedRows * stride, 2 * stride, 8 * stride, stride,
+                        1});
+  return createMap(k, permuted,
+                   {rows / kPermutedRows, 4, 4, 2, getRowElements(matrix)});
+}
+
+Value mlir::omnimoe::getTensorMapPointer(KernelBuilder &k, Value map) {
+  return UnrealizedConversionCastOp::create(
+             k, LLVM::LLVMPointerType::get(k.getContext()), map)
+      .getResult(0);
+}
+
+static void copyBox(KernelBuilder &k, Value target, Value mapPointer,
+                    Value barrier, ValueRange coordinates) {
+  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+      k, target, mapPointer, coordinates, barrier,
+      /*im2colOffsets=*/ValueRange{},
+      /*multicastMask=*/Value(), /*l2CacheHint=*/Value(),
+      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(),
+      /*predicate=*/Value());
+}
+
+void mlir::omnimoe::copyTile(KernelBuilder &k, Value target, Value mapPointer,
+                             Value barrier, Value row, Value column) {
+  copyBox(k, target, mapPointer, barrier, {column, row});
+}
+
+void mlir::omnimoe::copyPermutedTile(KernelBuilder &k, Value target,
+                                     Value mapPointer, Value barrier, Value row,
+                                     Value column) {
+  Value zero = k.i32(0);
+  Value group = arith::DivUIOp::create(k, row, k.i32(kPermutedRows));
+  copyBox(k, target, mapPointer, barrier, {column, zero, zero, zero, group});
+}
+
+void mlir::omnimoe::prefetchTensorMap(KernelBuilder &k, Value mapPointer) {
+  NVVM::PrefetchOp::create(k, NVVM::PrefetchCacheLevelAttr(),
+                           NVVM::CacheEvictionPriorityAttr(), mapPointer,
+                           /*predicate=*/Value(), /*tensormap=*/true);
+}

@@ -1,0 +1,40 @@
+//===- TensorMaps.h - Tiles that the hardware copies -------------*- C++
+//-*-===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TENSORMAPS_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TENSORMAPS_H
+
+#include "Utils/KernelBuilder.h"
+
+namespace mlir::omnimoe {
+
+/// Bytes of a row of a tile in shared memory; its 16-byte pieces are permuted
+/// within 8 rows, so that neither copies nor products meet bank conflicts.
+inline constexpr int64_t kSwizzleBytes = 128;
+/// Rows that the map of a right operand permutes among each other.
+inline constexpr int64_t kPermutedRows = 32;
+
+/// A map, made on the host, for tiles of `rows` rows of 128 bytes of `matrix`.
+Value createTensorMap(KernelBuilder &k, Value matrix, int64_t rows);
+
+/// The same, with the rows of the tile in an order that gives each thread
+/// neighbouring columns of a product: row 8 q + 2 j + e of 32 comes to lie at
+/// 8 j + 2 q + e. The number of rows of `matrix` is a multiple of 32.
+Value createPermutedTensorMap(KernelBuilder &k, Value matrix, int64_t rows);
+
+/// The pointer by which a kernel knows `map`.
+Value getTensorMapPointer(KernelBuilder &k, Value map);
+
+/// Brings `map` close before it is used.
+void prefetchTensorMap(KernelBuilder &k, Value mapPointer);
+
+/// Copies the tile at row `row`, element `column` to `target` in shared memory
+/// and lets `barrier` count the bytes.
+void copyTile(KernelBuilder &k, Value target, Value mapPointer, Value barrier,
+              Value row, Value column);
+void copyPermutedTile(KernelBuilder &k, Value target, Value mapPointer,
+                      Value barrier, Value row, Value column);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TENSORMAPS_H

@@ -1,0 +1,68 @@
+//===- TileEpilogue.h - What is done to the sums of a tile -------*- C++
+//-*-===//
+//
+// Walks the operations of a tile of dense products in order and keeps, for each
+// buffer, the sums that stand for it in registers:
+//
+//   fill     the sums are a constant
+//   product  the sums are multiplied on; a result in memory is stored
+//   copy     the sums have another name
+//   generic  element-wise on the sums and on memory; its result is stored
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TILEEPILOGUE_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TILEEPILOGUE_H
+
+#include "ProductTile.h"
+#include "Utils/VectorPayload.h"
+
+namespace mlir::omnimoe {
+
+class TileEpilogue {
+public:
+  /// `body` has the operations, `multiplier` the products' code.
+  TileEpilogue(KernelBuilder &k, Block &body, TileMultiplier &multiplier)
+      : k(k), body(body), multiplier(multiplier),
+        fragments(multiplier.getFragments()) {}
+
+  /// Replaces the operations by code; results are stored.
+  LogicalResult emit();
+  /// The same, but the one result is not stored: returns a vector for each
+  /// fragment. Only for bodies of which `mayKeep` is true.
+  FailureOr<SmallVector<Value>> emitAndKeep();
+
+  /// True if `body` has one result, and takes nothing else from memory that is
+  /// made of the sums.
+  static bool mayKeep(Block &body);
+
+private:
+  LogicalResult emitOperation(Operation *op);
+  LogicalResult emitProduct(const MatrixProduct &product);
+  LogicalResult emitElementwise(linalg::LinalgOp op);
+  /// Columns of a fragment that one access to all of `memrefs` may take.
+  int64_t getWidth(ArrayRef<Value> memrefs);
+  /// Calls `body(position of the first sum, row, column)` for each piece of
+  /// `width` columns that lies inside of `rows` x `columns`.
+  void forEachPiece(Value rows, Value columns, int64_t width,
+                    llvm::function_ref<void(int64_t, Value, Value)> body);
+  TileSums loadSums(Value memref);
+  void storeSums(const TileSums &values, Value memref);
+  Value getVector(ArrayRef<Value> elements);
+  /// What the payload of `op` makes of `width` columns.
+  Value computePiece(linalg::LinalgOp op, ArrayRef<VectorOperand> operands,
+                     int64_t first, int64_t width, Value row, Value column);
+  void store(Value vector, Value memref, Value row, Value column);
+
+  KernelBuilder &k;
+  Block &body;
+  TileMultiplier &multiplier;
+  SmallVector<Fragment> fragments;
+  DenseMap<Value, TileSums> sums;
+  bool keeps = false;
+  SmallVector<Value> kept;
+};
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_TILEEPILOGUE_H

@@ -1,0 +1,470 @@
+//===- WarpgroupProduct.cpp - Dense products at the hardware's full rate --===//
+//
+// 1. All: make the barriers. Then each warpgroup goes its own way.
+// 2. Producer, one thread: for each tile and step along the summed loop wait
+//    until the stage is free and let the hardware copy both operands' tiles.
+// 3. Consumers: for each tile and step wait for the stage, start its products,
+//    and release the stage before it, whose products are done by then.
+// 4. After the last step make the results of the sums. 16-bit results are
+//    carried over and stored in pieces behind the first steps of the next tile;
+//    others are stored at once.
+//
+//===----------------------------------------------------------------------===//
+
+#include "WarpgroupProduct.h"
+
+#include "BarrierRing.h"
+#include "DevicePointer.h"
+#include "TensorMaps.h"
+#include "TileEpilogue.h"
+#include "WarpgroupMatrix.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+static constexpr int64_t kConsumers = 2;
+static constexpr int64_t kThreads = 128 * (kConsumers + 1);
+static constexpr int64_t kWarpsOfGroup = 4;
+static constexpr int64_t kStages = 4;
+/// Elements of the summed loop in a stage: a swizzled row of 128 bytes.
+static constexpr int64_t kDepth = 64;
+/// Bytes that the stages are aligned to, as swizzling asks for.
+static constexpr int64_t kStageAlignment = 1024;
+/// Tiles along the rows that are computed near each other in time, so that
+/// they share the right operand in the second-level cache.
+static constexpr int64_t kRasterRows = 8;
+/// Registers of a thread: the producer needs few, the consumers many.
+static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
+/// Pieces that a carried tile is stored in.
+static constexpr int64_t kStoreRounds = 4;
+/// Neighbouring columns that a thread holds of a row.
+static constexpr int64_t kFragmentWidth = 8;
+
+namespace {
+/// The products' sums, computed before their operations are walked.
+class ReadySums : public TileMultiplier {
+public:
+  ReadySums(KernelBuilder &k, SmallVector<Fragment> fragments,
+            SmallVector<TileSums> sums)
+      : TileMultiplier(k, Value()), fragments(std::move(fragments)),
+        sums(std::move(sums)) {}
+
+  int64_t getFragmentWidth() const override { return kFragmentWidth; }
+  SmallVector<Fragment> getFragments() override { return fragments; }
+  TileSums multiply(const MatrixProduct &, TileSums) override {
+    return sums[next++];
+  }
+
+private:
+  SmallVector<Fragment> fragments;
+  SmallVector<TileSums> sums;
+  size_t next = 0;
+};
+
+class WarpgroupKernel {
+public:
+  WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
+                  gpu::LaunchOp launch, Value leftMap,
+                  ArrayRef<Value> rightMaps);
+
+  LogicalResult emit();
+
+private:
+  struct TilePosition {
+    Value row, column; ///< of the result, i32
+  };
+  /// What a consumer carries from tile to tile, besides its ring position: a
+  /// finished tile, where it belongs, and whether there is one.
+  struct CarriedTile {
+    Value any, row, column;
+    SmallVector<Value> registers;
+  };
+
+  TilePosition getPosition(Value tileIndex);
+  void emitProducer();
+  LogicalResult emitConsumer();
+  LogicalResult emitResult(Block *body, TilePosition position,
+                           Value accumulators, CarriedTile &finished);
+  void storeCarried(const CarriedTile &carried, int64_t round);
+  Value getStage(Value stage);
+  SmallVector<Fragment> getFragments();
+  CarriedTile getCarried(ValueRange values);
+  SmallVector<Value> getValues(const CarriedTile &carried);
+
+  KernelBuilder &k;
+  WarpgroupTile tile;
+  Value leftMap;
+  SmallVector<Value> rightMaps;
+
+  int64_t numProducts, columns, steps, rounds;
+  int64_t leftBytes, rightBytes;
+  bool keeps;
+  Type elementType;
+
+  BarrierRing ring;
+  Value thread, warp, group, lane;
+  Value rowTiles, columnTiles, tiles, firstTile, tileStep;
+  Value stages;
+};
+} // namespace
+
+WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
+                                 gpu::LaunchOp launch, Value leftMap,
+                                 ArrayRef<Value> rightMaps)
+    : k(k), tile(tile), leftMap(leftMap), rightMaps(rightMaps),
+      numProducts(tile.products.size()),
+      columns(kWarpgroupTileColumns / numProducts), ring(k, launch, kStages) {
+  auto leftType = cast<MemRefType>(tile.left.getType());
+  elementType = leftType.getElementType();
+  steps = llvm::divideCeil(leftType.getDimSize(1), kDepth);
+  leftBytes = kWarpgroupTileRows * kSwizzleBytes;
+  rightBytes = kWarpgroupTileColumns * kSwizzleBytes;
+  Type resultType = getElementTypeOrSelf(tile.result.getType());
+  keeps = resultType.getIntOrFloatBitWidth() == 16 &&
+          TileEpilogue::mayKeep(*this->tile.forall.getBody());
+  rounds = 1;
+  while (keeps && 2 * rounds <= std::min(kStoreRounds, steps))
+    rounds *= 2;
+
+  auto toI32 = [&](Value value) {
+    return arith::IndexCastOp::create(k, k.getI32Type(), value);
+  };
+  thread = toI32(launch.getThreadIds().x);
+  firstTile = toI32(launch.getBlockIds().x);
+  tileStep = toI32(launch.getGridSize().x);
+  lane = arith::AndIOp::create(k, thread, k.i32(31));
+  // The same for all lanes, and known to be.
+  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
+  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
+                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
+  group = arith::ShRUIOp::create(k, warp, k.i32(2));
+
+  Value rows = toI32(memref::DimOp::create(k, tile.result, 0));
+  rowTiles = arith::CeilDivUIOp::create(k, rows, k.i32(kWarpgroupTileRows));
+  columnTiles = k.i32(llvm::divideCeil(
+      cast<MemRefType>(tile.result.getType()).getDimSize(1), columns));
+  tiles = k.mul(rowTiles, columnTiles);
+
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  Value shared = gpu::DynamicSharedMemoryOp::create(
+      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
+                         MemRefLayoutAttrInterface(), space));
+  Value address = LLVM::PtrToIntOp::create(k, k.getI64Type(),
+                                           getPointer(k, shared, kSharedSpace));
+  address = arith::AndIOp::create(k, k.add(address, kStageAlignment - 1),
+                                  k.integer(k.getI64Type(), -kStageAlignment));
+  stages = LLVM::IntToPtrOp::create(
+      k, LLVM::LLVMPointerType::get(k.getContext(), kSharedSpace), address);
+}
+
+/// Tiles follow one another along the rows, `kRasterRows` of them, then along
+/// the columns.
+WarpgroupKernel::TilePosition WarpgroupKernel::getPosition(Value tileIndex) {
+  Value band = k.mul(columnTiles, kRasterRows);
+  Value firstRow =
+      k.mul(arith::DivUIOp::create(k, tileIndex, band), kRasterRows);
+  Value inBand = arith::RemUIOp::create(k, tileIndex, band);
+  Value height =
+      arith::MinUIOp::create(k, k.sub(rowTiles, firstRow), k.i32(kRasterRows));
+  Value row = k.add(firstRow, arith::RemUIOp::create(k, inBand, height));
+  Value column = arith::DivUIOp::create(k, inBand, height);
+  return {k.mul(row, kWarpgroupTileRows), k.mul(column, columns)};
+}
+
+Value WarpgroupKernel::getStage(Value stage) {
+  return movePointer(k, stages, k.getI8Type(),
+                     k.mul(stage, leftBytes + rightBytes));
+}
+
+void WarpgroupKernel::emitProducer() {
+  RingPosition start = ring.getProducerStart();
+  Value one = k.i32(1);
+  k.loop(firstTile, tiles, tileStep, {start.stage, start.parity},
+         [&](Value tileIndex, ValueRange carried) -> SmallVector<Value> {
+           TilePosition position = getPosition(tileIndex);
+           return llvm::to_vector_of<Value>(k.loop(
+               k.i32(0), k.i32(steps), one, carried,
+               [&](Value step, ValueRange carried) -> SmallVector<Value> {
+                 RingPosition at{carried[0], carried[1]};
+                 ring.waitEmpty(at);
+                 Value barrier = ring.expect(at.stage, leftBytes + rightBytes);
+                 Value left = getStage(at.stage);
+                 Value right =
+                     movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
+                 Value column = k.mul(step, kDepth);
+                 copyTile(k, left, leftMap, barrier, position.row, column);
+                 for (Value map : rightMaps) {
+                   copyPermutedTile(k, right, map, barrier, position.column,
+                                    column);
+                   right = movePointer(k, right, k.getI8Type(),
+                                       k.i32(rightBytes / numProducts));
+                 }
+                 RingPosition next = ring.advance(at);
+                 return {next.stage, next.parity};
+               }));
+         });
+}
+
+/// A thread has, for each 32 columns, 8 neighbours of two rows.
+SmallVector<Fragment> WarpgroupKernel::getFragments() {
+  auto toIndex = [&](Value value) {
+    return arith::IndexCastOp::create(k, k.getIndexType(), value);
+  };
+  Value row = k.add(k.mul(k.sub(warp, kWarpsOfGroup), 16),
+                    arith::ShRUIOp::create(k, lane, k.i32(2)));
+  Value column =
+      k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth);
+  SmallVector<Fragment> fragments;
+  for (int64_t at = 0; at < columns; at += kPermutedRows)
+    for (int64_t half : {0, 8})
+      fragments.push_back(
+          {toIndex(k.add(row, half)), toIndex(k.add(column, at))});
+  return fragments;
+}
+
+WarpgroupKernel::CarriedTile WarpgroupKernel::getCarried(ValueRange values) {
+  return {values[0], values[1], values[2],
+          llvm::to_vector(values.drop_front(3))};
+}
+
+SmallVector<Value> WarpgroupKernel::getValues(const CarriedTile &carried) {
+  SmallVector<Value> values{carried.any, carried.row, carried.column};
+  llvm::append_range(values, carried.registers);
+  return values;
+}
+
+/// Stores one of `rounds` parts of a finished tile, 16 bytes at a time.
+void WarpgroupKernel::storeCarried(const CarriedTile &carried, int64_t round) {
+  constexpr int64_t registers = kFragmentWidth / 2;
+  auto type = cast<MemRefType>(tile.result.getType());
+  Value row = k.add(k.add(carried.row, k.mul(k.sub(warp, kWarpsOfGroup), 16)),
+                    arith::ShRUIOp::create(k, lane, k.i32(2)));
+  Value column =
+      k.add(carried.column,
+            k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth));
+  Value rows = arith::IndexCastOp::create(
+      k, k.getI32Type(), memref::DimOp::create(k, tile.result, 0));
+  Value result = getPointer(k, tile.result, kGlobalSpace);
+  int64_t stride = type.getStridesAndOffset().first.front();
+  int64_t groups = columns / kPermutedRows / rounds;
+  for (int64_t half : {0, 1}) {
+    Value ownRow = k.add(row, 8 * half);
+    Value inRows = k.compare(arith::CmpIPredicate::ult, ownRow, rows);
+    Value offset =
+        k.mul(arith::ExtUIOp::create(k, k.getI64Type(), ownRow), stride);
+    Value ofRow = movePointer(k, result, type.getElementType(), offset);
+    for (int64_t i = 0; i < groups; ++i) {
+      int64_t at = round * groups + i;
+      Value ownColumn = k.add(column, at * kPermutedRows);
+      Value inside =
+          k.both(inRows, k.compare(arith::CmpIPredicate::ult, ownColumn,
+                                   k.i32(type.getDimSize(1))));
+      SmallVector<Value> operands{
+          movePointer(k, ofRow, type.getElementType(), ownColumn)};
+      llvm::append_range(operands,
+                         ArrayRef(carried.registers)
+                             .slice((2 * at + half) * registers, registers));
+      NVVM::InlinePtxOp::create(k, TypeRange{}, operands, ValueRange{},
+                                "st.global.v4.b32 [$0], {$1, $2, $3, $4};",
+                                inside);
+    }
+  }
+}
+
+/// Makes the results of the sums, by the operations of the tile.
+LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
+                                          Value accumulators,
+                                          CarriedTile &finished) {
+  // Accumulators lie as products of 8 columns give them: two columns of a row,
+  // then the same of the row 8 below. Four such products make a fragment.
+  SmallVector<Value> values = readAccumulators(k, accumulators);
+  SmallVector<TileSums> sums(numProducts);
+  for (int64_t product = 0; product < numProducts; ++product)
+    for (int64_t at = 0; at < columns; at += kPermutedRows)
+      for (int64_t half : {0, 1})
+        for (int64_t i = 0; i < kPermutedRows / 8; ++i)
+          for (int64_t e : {0, 1})
+            sums[product].push_back(
+                values[(product * columns + at) / 2 + 4 * i + 2 * half + e]);
+
+  IRMapping mapping;
+  Value ivs[] = {position.row, position.column};
+  for (auto [loop, iv] :
+       {std::pair{tile.rowLoop, ivs[0]}, std::pair{tile.columnLoop, ivs[1]}})
+    if (loop >= 0)
+      mapping.map(
+          tile.forall.getInductionVar(loop),
+          arith::IndexCastOp::create(k, k.getIndexType(), iv)->getResult(0));
+  ReadySums multiplier(k, getFragments(), std::move(sums));
+  for (Operation &op : tile.forall.getBody()->without_terminator())
+    k.clone(op, mapping);
+  TileEpilogue epilogue(k, *body, multiplier);
+  if (!keeps) {
+    LogicalResult result = epilogue.emit();
+    k.setInsertionPointToEnd(body);
+    return result;
+  }
+  FailureOr<SmallVector<Value>> kept = epilogue.emitAndKeep();
+  k.setInsertionPointToEnd(body);
+  if (failed(kept))
+    return failure();
+  finished = {k.integer(k.getI1Type(), 1), position.row, position.column, {}};
+  auto packed = VectorType::get({kFragmentWidth / 2}, k.getI32Type());
+  for (Value fragment : *kept) {
+    Value words = vector::BitCastOp::create(k, packed, fragment);
+    for (int64_t i = 0; i < kFragmentWidth / 2; ++i)
+      finished.registers.push_back(vector::ExtractOp::create(k, words, i));
+  }
+  return success();
+}
+
+LogicalResult WarpgroupKernel::emitConsumer() {
+  Value left = movePointer(k, stages, k.getI8Type(),
+                           k.mul(k.sub(group, 1), 64 * kSwizzleBytes));
+  Value right = movePointer(k, stages, k.getI8Type(), k.i32(leftBytes));
+  WarpgroupMatrices matrices(k, elementType, left, right,
+                             leftBytes + rightBytes);
+  Value isFirstLane = k.compare(arith::CmpIPredicate::eq, lane, k.i32(0));
+  RingPosition start = ring.getConsumerStart();
+  CarriedTile none;
+  SmallVector<Value> initial{start.stage, start.parity};
+  if (keeps) {
+    none = {k.integer(k.getI1Type(), 0), k.i32(0), k.i32(0),
+            SmallVector<Value>(columns / 4,
+                               LLVM::UndefOp::create(k, k.getI32Type()))};
+    llvm::append_range(initial, getValues(none));
+  }
+
+  LogicalResult result = success();
+  auto emitTile = [&](Value tileIndex,
+                      ValueRange carried) -> SmallVector<Value> {
+    Block *body = k.getInsertionBlock();
+    RingPosition at{carried[0], carried[1]};
+    CarriedTile before;
+    if (keeps)
+      before = getCarried(carried.drop_front(2));
+    // The first steps, behind which the tile before is stored.
+    Value accumulators, previous;
+    for (int64_t step = 0; step < rounds; ++step) {
+      ring.waitFull(at);
+      accumulators = matrices.multiply(at.stage, accumulators);
+      if (step > 0) {
+        matrices.wait(1);
+        ring.release(previous, isFirstLane);
+      }
+      if (keeps)
+        k.when(before.any, [&] { storeCarried(before, step); });
+      previous = at.stage;
+      at = ring.advance(at);
+    }
+    ValueRange values =
+        k.loop(k.i32(rounds), k.i32(steps), k.i32(1),
+               {previous, at.stage, at.parity, accumulators},
+               [&](Value, ValueRange carried) -> SmallVector<Value> {
+                 RingPosition at{carried[1], carried[2]};
+                 ring.waitFull(at);
+                 Value next = matrices.multiply(at.stage, carried[3]);
+                 matrices.wait(1);
+                 ring.release(carried[0], isFirstLane);
+                 RingPosition after = ring.advance(at);
+                 return {at.stage, after.stage, after.parity, next};
+               });
+    TilePosition position = getPosition(tileIndex);
+    matrices.wait(0);
+    ring.release(values[0], isFirstLane);
+    CarriedTile finished;
+    if (failed(emitResult(body, position, values[3], finished)))
+      result = failure();
+    SmallVector<Value> next{values[1], values[2]};
+    if (keeps)
+      llvm::append_range(next, succeeded(result) ? getValues(finished)
+                                                 : getValues(none));
+    return next;
+  };
+  SmallVector<Value> last = llvm::to_vector_of<Value>(
+      k.loop(firstTile, tiles, tileStep, initial, emitTile));
+  if (keeps) {
+    CarriedTile carried = getCarried(ValueRange(last).drop_front(2));
+    k.when(carried.any, [&] {
+      for (int64_t round = 0; round < rounds; ++round)
+        storeCarried(carried, round);
+    });
+  }
+  return result;
+}
+
+LogicalResult WarpgroupKernel::emit() {
+  k.when(k.compare(arith::CmpIPredicate::eq, thread, k.i32(0)), [&] {
+    ring.emitInit(kConsumers * kWarpsOfGroup);
+    for (Value map : rightMaps)
+      prefetchTensorMap(k, map);
+    prefetchTensorMap(k, leftMap);
+  });
+  gpu::BarrierOp::create(k);
+  LogicalResult result = success();
+  k.when(
+      k.compare(arith::CmpIPredicate::eq, group, k.i32(0)),
+      [&] {
+        NVVM::SetMaxRegisterOp::create(k, kProducerRegisters,
+                                       NVVM::SetMaxRegisterAction::decrease);
+        Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
+        Value isFirst = k.compare(arith::CmpIPredicate::eq, warp, k.i32(0));
+        k.when(k.both(isFirst, elected), [&] { emitProducer(); });
+      },
+      [&] {
+        NVVM::SetMaxRegisterOp::create(k, kConsumerRegisters,
+                                       NVVM::SetMaxRegisterAction::increase);
+        result = emitConsumer();
+      });
+  return result;
+}
+
+LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
+                                                  const WarpgroupTile &tile,
+                                                  StringRef name,
+                                                  TargetAttr target,
+                                                  FlatSymbolRefAttr module) {
+  scf::ForallOp forall = tile.forall;
+  rewriter.setInsertionPoint(forall);
+  KernelBuilder k(forall.getLoc(), rewriter);
+  int64_t columns = kWarpgroupTileColumns / tile.products.size();
+  Value rowTiles = arith::CeilDivUIOp::create(
+      k, memref::DimOp::create(k, tile.result, 0), k.index(kWarpgroupTileRows));
+  int64_t columnTiles = llvm::divideCeil(
+      cast<MemRefType>(tile.result.getType()).getDimSize(1), columns);
+  Value tiles = k.mul(rowTiles, columnTiles);
+  Value blocks = arith::MinUIOp::create(k, tiles, k.index(target.getUnits()));
+  LogicalResult result = success();
+  k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
+    Value leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
+    SmallVector<Value> rightMaps;
+    for (Value right : tile.rights)
+      rightMaps.push_back(createPermutedTensorMap(k, right, columns));
+    int64_t bytes =
+        kStageAlignment +
+        kStages * kSwizzleBytes * (kWarpgroupTileRows + kWarpgroupTileColumns);
+    Value one = k.index(1);
+    auto launch = gpu::LaunchOp::create(k, blocks, one, one, k.index(kThreads),
+                                        one, one, k.i32(bytes));
+    launch.setModuleAttr(module);
+    launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
+    OpBuilder::InsertionGuard guard(k);
+    k.setInsertionPointToStart(&launch.getBody().front());
+    leftMap = getTensorMapPointer(k, leftMap);
+    for (Value &map : rightMaps)
+      map = getTensorMapPointer(k, map);
+    result = WarpgroupKernel(k, tile, launch, leftMap, rightMaps).emit();
+    k.setInsertionPointToEnd(&launch.getBody().front());
+    gpu::TerminatorOp::create(k);
+  });
+  rewriter.eraseOp(forall);
+  return result;
+}

@@ -1,0 +1,45 @@
+//===- WarpgroupProduct.h - Dense products at the hardware's full rate C++
+//-===//
+//
+// A kernel of as many blocks as the chip has multiprocessors, each with three
+// warpgroups. One of them, the producer, lets the tensor memory accelerator
+// copy tiles of the operands into a ring of stages; the other two, the
+// consumers, multiply them (wgmma), 64 rows each. A block takes one tile of the
+// result after the other. Results in 16 bits stay in registers until the next
+// tile is under way, so that storing them costs no time of their own.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_WARPGROUPPRODUCT_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_WARPGROUPPRODUCT_H
+
+#include "Utils/KernelBuilder.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
+
+namespace mlir::omnimoe {
+
+/// A tile of one or two products of the same left operand, and the matrices
+/// that it is cut from.
+struct WarpgroupTile {
+  scf::ForallOp forall;
+  SmallVector<MatrixProduct> products;
+  Value left;                ///< [rows, summed]
+  SmallVector<Value> rights; ///< [columns, summed], one for each product
+  Value result;              ///< [rows, columns]
+  /// The loops of `forall` that run along rows and columns; -1 if one tile
+  /// covers all.
+  int64_t rowLoop, columnLoop;
+};
+
+/// `forall` as such a tile, if the kernel can compute it.
+std::optional<WarpgroupTile> matchWarpgroupTile(scf::ForallOp forall);
+
+/// Replaces the loop by a launch of the kernel `name`.
+LogicalResult convertWarpgroupTile(RewriterBase &rewriter,
+                                   const WarpgroupTile &tile, StringRef name,
+                                   TargetAttr target, FlatSymbolRefAttr module);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_WARPGROUPPRODUCT_H

@@ -1,0 +1,135 @@
+//===- WarpgroupTile.cpp - Which tiles warpgroups can compute -------------===//
+
+#include "WarpgroupProduct.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+
+namespace {
+/// A matrix, and where in it a tile begins.
+struct Cut {
+  Value matrix;
+  OpFoldResult row, column;
+};
+} // namespace
+
+/// What `memref` is cut from, with all strides one.
+static std::optional<Cut> getCut(Value memref) {
+  Builder builder(memref.getContext());
+  auto subview = memref.getDefiningOp<memref::SubViewOp>();
+  if (!subview)
+    return Cut{memref, builder.getIndexAttr(0), builder.getIndexAttr(0)};
+  if (subview.getSourceType().getRank() != 2 ||
+      subview.getType().getRank() != 2 ||
+      !llvm::all_of(subview.getMixedStrides(),
+                    [](OpFoldResult stride) { return isOneInteger(stride); }))
+    return std::nullopt;
+  return Cut{subview.getSource(), subview.getMixedOffsets()[0],
+             subview.getMixedOffsets()[1]};
+}
+
+/// True if the products' sums start at zero: the tile has no other fills, and
+/// each result was filled or is a copy of what was.
+static bool startAtZero(Block &body, ArrayRef<MatrixProduct> products) {
+  DenseSet<Value> zeros;
+  for (Operation &op : body) {
+    if (auto fill = dyn_cast<linalg::FillOp>(op)) {
+      if (!matchPattern(fill.value(), m_AnyZeroFloat()))
+        return false;
+      zeros.insert(fill.output());
+    } else if (auto copy = dyn_cast<memref::CopyOp>(op)) {
+      if (zeros.contains(copy.getSource()))
+        zeros.insert(copy.getTarget());
+    } else if (llvm::any_of(products, [&](const MatrixProduct &product) {
+                 return product.op == &op &&
+                        !zeros.erase(product.result->get());
+               })) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// The memory that the tile's result is stored to.
+static Value getStored(Block &body) {
+  Value stored;
+  for (Operation &op : body)
+    if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+      for (Value init : linalgOp.getDpsInits()) {
+        if (init.getDefiningOp<memref::AllocOp>())
+          continue;
+        if (stored && stored != init)
+          return nullptr;
+        stored = init;
+      }
+  return stored;
+}
+
+std::optional<WarpgroupTile>
+mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
+  WarpgroupTile tile{forall, {}, {}, {}, {}, -1, -1};
+  Block &body = *forall.getBody();
+  for (Operation &op : body)
+    if (std::optional<MatrixProduct> product = matchMatrixProduct(&op))
+      tile.products.push_back(*product);
+  Value stored = getStored(body);
+  if (tile.products.empty() || tile.products.size() > 2 || !stored ||
+      !startAtZero(body, tile.products))
+    return std::nullopt;
+
+  std::optional<Cut> result = getCut(stored);
+  auto resultType =
+      result ? dyn_cast<MemRefType>(result->matrix.getType()) : MemRefType();
+  if (!resultType || !resultType.getLayout().isIdentity() ||
+      resultType.isDynamicDim(1))
+    return std::nullopt;
+  tile.result = result->matrix;
+  // Each loop starts at 0, has the kernel's step, and says where the result's
+  // tile begins.
+  int64_t columns = kWarpgroupTileColumns / int64_t(tile.products.size());
+  for (auto [index, iv] : llvm::enumerate(forall.getInductionVars())) {
+    bool isRow = result->row == OpFoldResult(iv);
+    bool isColumn = result->column == OpFoldResult(iv);
+    int64_t step = isRow ? kWarpgroupTileRows : columns;
+    if (isRow == isColumn ||
+        getConstantIntValue(forall.getMixedLowerBound()[index]) != 0 ||
+        getConstantIntValue(forall.getMixedStep()[index]) != step)
+      return std::nullopt;
+    (isRow ? tile.rowLoop : tile.columnLoop) = index;
+  }
+  if ((tile.rowLoop < 0 && !isZeroInteger(result->row)) ||
+      (tile.columnLoop < 0 && (!isZeroInteger(result->column) ||
+                               resultType.getDimSize(1) > columns)) ||
+      (tile.rowLoop < 0 && (resultType.isDynamicDim(0) ||
+                            resultType.getDimSize(0) > kWarpgroupTileRows)))
+    return std::nullopt;
+
+  // The operands begin where the result does, and are whole along the sums.
+  for (MatrixProduct &product : tile.products) {
+    std::optional<Cut> left = getCut(product.left->get());
+    std::optional<Cut> right = getCut(product.right->get());
+    if (!left || !right || !isEqualConstantIntOrValue(left->row, result->row) ||
+        !isEqualConstantIntOrValue(right->row, result->column) ||
+        !isZeroInteger(left->column) || !isZeroInteger(right->column) ||
+        !forall.isDefinedOutsideOfLoop(left->matrix) ||
+        !forall.isDefinedOutsideOfLoop(right->matrix) ||
+        (tile.left && tile.left != left->matrix))
+      return std::nullopt;
+    auto leftType = cast<MemRefType>(left->matrix.getType());
+    auto rightType = cast<MemRefType>(right->matrix.getType());
+    if (cast<MemRefType>(product.left->get().getType()).getDimSize(1) !=
+            leftType.getDimSize(1) ||
+        rightType.getDimSize(0) != resultType.getDimSize(1))
+      return std::nullopt;
+    tile.left = left->matrix;
+    tile.rights.push_back(right->matrix);
+    if (!canWarpgroupsMultiply(left->matrix, right->matrix))
+      return std::nullopt;
+  }
+  return forall.isDefinedOutsideOfLoop(tile.result) ? std::optional(tile)
+                                                    : std::nullopt;
+}
