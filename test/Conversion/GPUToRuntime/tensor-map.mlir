@@ -14,7 +14,7 @@
 // CHECK:         %[[RANK:.*]] = llvm.mlir.constant(2 : i32)
 // CHECK:         %[[SWIZZLE:.*]] = llvm.mlir.constant(128 : i32)
 // CHECK:         llvm.call @omnimoe_gpu_tensor_map(%[[QUEUE]], %[[MAP]], %{{.*}}, %[[TYPE]], %[[RANK]], %{{.*}}, %{{.*}}, %{{.*}}, %[[SWIZZLE]])
-// CHECK:         %[[SLOT:.*]] = llvm.getelementptr %[[PARAMETERS]][5]
+// CHECK:         %[[SLOT:.*]] = llvm.getelementptr %[[PARAMETERS]][7]
 // CHECK:         llvm.store %[[MAP]], %[[SLOT]]
 // CHECK:         llvm.call @omnimoe_gpu_launch
 // CHECK:         llvm.store
