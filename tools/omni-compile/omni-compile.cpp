@@ -204,8 +204,8 @@ int main(int argc, char **argv) {
                                          : "";
   if (compileProgram(
           source, options, [&](StringRef name) { return name == stage; },
-          [&](StringRef, StringRef, StringRef shown) { text = shown.str(); }, program,
-          message))
+          [&](StringRef, StringRef, StringRef shown) { text = shown.str(); },
+          program, message))
     return fail(message);
 
   if (!arguments.header.empty())
