@@ -78,18 +78,6 @@ static int32_t getSwizzleBytes(nvgpu::TensorMapSwizzleKind kind) {
   }
 }
 
-/// The declaration of a function of the runtime.
-static LLVM::LLVMFuncOp declare(ModuleOp module, StringRef name,
-                                ArrayRef<Type> arguments) {
-  if (auto existing = module.lookupSymbol<LLVM::LLVMFuncOp>(name))
-    return existing;
-  OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-  return LLVM::LLVMFuncOp::create(
-      b, module.getLoc(), name,
-      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
-                                  arguments));
-}
-
 namespace {
 /// The launches and copies of one function.
 class LaunchConverter {
@@ -150,6 +138,23 @@ private:
     return value;
   }
 
+  /// Calls a function of the runtime, with the queue as its first argument.
+  void callRuntime(StringRef name, ArrayRef<Value> arguments) {
+    SmallVector<Value> all{function.getArguments().back()};
+    llvm::append_range(all, arguments);
+    auto module = function->getParentOfType<ModuleOp>();
+    auto callee = module.lookupSymbol<LLVM::LLVMFuncOp>(name);
+    if (!callee) {
+      OpBuilder declarations = OpBuilder::atBlockBegin(module.getBody());
+      callee = LLVM::LLVMFuncOp::create(
+          declarations, module.getLoc(), name,
+          LLVM::LLVMFunctionType::get(
+              LLVM::LLVMVoidType::get(b.getContext()),
+              llvm::to_vector(ValueRange(all).getTypes())));
+    }
+    LLVM::CallOp::create(b, callee, all);
+  }
+
   /// Address of the first element of a contiguous memref.
   Value getPointer(Value memref) {
     Value base = toWord(memref::ExtractAlignedPointerAsIndexOp::create(
@@ -170,13 +175,8 @@ private:
     for (int64_t i = 0; i < type.getRank(); ++i)
       bytes = arith::MulIOp::create(
           b, bytes, memref::DimOp::create(b, copy.getSource(), i));
-    LLVM::LLVMFuncOp runtime =
-        declare(function->getParentOfType<ModuleOp>(), kCopyFunction,
-                {pointer, pointer, pointer, word});
-    LLVM::CallOp::create(
-        b, runtime,
-        ValueRange{function.getArguments().back(), getPointer(copy.getTarget()),
-                   getPointer(copy.getSource()), toWord(bytes)});
+    callRuntime(kCopyFunction, {getPointer(copy.getTarget()),
+                                getPointer(copy.getSource()), toWord(bytes)});
     copy.erase();
     return success();
   }
@@ -246,17 +246,11 @@ private:
       return LLVM::ConstantOp::create(b, b.getI32Type(),
                                       b.getI32IntegerAttr(value));
     };
-    LLVM::LLVMFuncOp runtime =
-        declare(function->getParentOfType<ModuleOp>(), kTensorMapFunction,
-                {pointer, pointer, pointer, b.getI32Type(), b.getI32Type(),
-                 pointer, pointer, pointer, b.getI32Type()});
-    LLVM::CallOp::create(
-        b, runtime,
-        ValueRange{
-            function.getArguments().back(), map, base,
-            i32(getTypeNumber(type.getElementType())), i32(rank), sizes,
-            strides, box,
-            i32(getSwizzleBytes(op.getTensorMap().getType().getSwizzle()))});
+    callRuntime(
+        kTensorMapFunction,
+        {map, base, i32(getTypeNumber(type.getElementType())), i32(rank), sizes,
+         strides, box,
+         i32(getSwizzleBytes(op.getTensorMap().getType().getSwizzle()))});
     return map;
   }
 
@@ -306,10 +300,8 @@ private:
     }
     kernels.insert(launch.getKernel());
     auto index = llvm::find(kernels, launch.getKernel()) - kernels.begin();
-    SmallVector<Value> arguments{
-        function.getArguments().back(),
-        LLVM::ConstantOp::create(b, b.getI32Type(),
-                                 b.getI32IntegerAttr(index))};
+    SmallVector<Value> arguments{LLVM::ConstantOp::create(
+        b, b.getI32Type(), b.getI32IntegerAttr(index))};
     gpu::KernelDim3 grid = launch.getGridSizeOperandValues();
     gpu::KernelDim3 block = launch.getBlockSizeOperandValues();
     for (Value size : {grid.x, grid.y, grid.z, block.x, block.y, block.z})
@@ -318,12 +310,7 @@ private:
     arguments.push_back(shared ? arith::ExtUIOp::create(b, word, shared)
                                : constant(0));
     arguments.push_back(parameters);
-    SmallVector<Type> types{pointer, b.getI32Type()};
-    types.append(7, word);
-    types.push_back(pointer);
-    LLVM::LLVMFuncOp runtime =
-        declare(function->getParentOfType<ModuleOp>(), kLaunchFunction, types);
-    LLVM::CallOp::create(b, runtime, arguments);
+    callRuntime(kLaunchFunction, arguments);
     // Other launches find the words where they have been.
     for (int64_t index : byPointer)
       LLVM::StoreOp::create(b, getWord(index),
