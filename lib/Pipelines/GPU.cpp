@@ -25,7 +25,7 @@ static void buildAttachAndSchedule(OpPassManager &pm,
   buildSchedule(pm, options.schedule, /*threads=*/0);
 }
 
-static void buildKernel(OpPassManager &pm) {
+static void buildKernel(OpPassManager &pm, const GPUPipelineOptions &options) {
   pm.addPass(createConvertOmniMoEToGPUPass());
   addContract(pm, "kernel");
   // The hardware's exponential first; then what polynomials are made of.
@@ -37,6 +37,8 @@ static void buildKernel(OpPassManager &pm) {
   pm.addPass(createGpuLaunchSinkIndexComputationsPass());
   pm.addPass(createGpuKernelOutliningPass());
   pm.addPass(createAlignSharedMemoryPass());
+  if (options.overlap)
+    pm.addPass(createOverlapLaunchesPass());
   pm.addPass(createFinishKernelsPass());
 }
 
@@ -111,7 +113,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
            addCleanup(scratch);
          });
        }},
-      {"kernel", [](OpPassManager &pm) { buildKernel(pm); }},
+      {"kernel", [copy](OpPassManager &pm) { buildKernel(pm, *copy); }},
       {"nvvm", [copy](OpPassManager &pm) { buildNVVM(pm, *copy); }},
       {"binary", [copy](OpPassManager &pm) { buildBinary(pm, *copy); }},
   };

@@ -165,6 +165,37 @@ def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
+def OverlapLaunchesPass : Pass<"omnimoe-overlap-launches", "ModuleOp"> {
+  let summary = "Let a kernel be launched while its predecessor ends";
+  let description = [{
+    Between two kernels of a stream the hardware drains the first, then sets up
+    the second: one to three microseconds in which little runs. Here every
+    kernel of a function that launches several begins by waiting for its
+    predecessor (`griddepcontrol.wait`, after which all that the predecessor
+    wrote can be seen) and then allows its own successor to be set up
+    (`griddepcontrol.launch_dependents`). Its launches are marked, and
+    `convert-gpu-launch-to-runtime` asks the driver for a programmatic
+    dependence on the kernel before. A function with one launch is left alone.
+
+    Before:
+    ```mlir
+    gpu.launch_func @kernels::@first ...
+    gpu.launch_func @kernels::@second ...
+    gpu.func @second() kernel {
+    ```
+    After:
+    ```mlir
+    gpu.launch_func @kernels::@first ... {omnimoe.overlaps}
+    gpu.launch_func @kernels::@second ... {omnimoe.overlaps}
+    gpu.func @second() kernel attributes {omnimoe.overlaps} {
+      llvm.inline_asm has_side_effects asm_dialect = att "griddepcontrol.wait;", "~{memory}" : () -> ()
+      llvm.inline_asm has_side_effects asm_dialect = att "griddepcontrol.launch_dependents;", "~{memory}" : () -> ()
+    ```
+  }];
+  let statistics = [Statistic<"numOverlapped", "overlapped", "Kernels that wait by themselves">];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
 def FinishKernelsPass : Pass<"omnimoe-finish-kernels", "ModuleOp"> {
   let summary = "State what the assembler must know of a kernel";
   let description = [{

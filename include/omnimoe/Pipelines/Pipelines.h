@@ -50,6 +50,10 @@ struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
       *this, "schedule",
       llvm::cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
       llvm::cl::init("auto")};
+  Option<bool> overlap{
+      *this, "overlap",
+      llvm::cl::desc("Launch a kernel while the one before it ends"),
+      llvm::cl::init(true)};
   Option<std::string> format{
       *this, "format",
       llvm::cl::desc("What the kernels end as: nvvm, isa (PTX) or bin (cubin, "

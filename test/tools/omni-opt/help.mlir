@@ -30,4 +30,5 @@
 // CHECK-NEXT:   --chip=<string>
 // CHECK-NEXT:   --features=<string>
 // CHECK-NEXT:   --format=<string>
+// CHECK-NEXT:   --overlap
 // CHECK-NEXT:   --schedule=<string>
