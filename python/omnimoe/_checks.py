@@ -143,6 +143,15 @@ def experts(
     _dtype(ids, "int32")
 
 
+def gated_experts(
+    x: Argument, gate: Argument, up: Argument, down: Argument, weights: Argument, ids: Argument
+) -> None:
+    """As `experts`, with a gate of the shape of `up`."""
+    experts(x, up, down, weights, ids)
+    _shape(gate, f"{list(up.shape)} as {up.name}", gate.shape == up.shape)
+    _same_dtype(gate, x)
+
+
 def mlp(x: Argument, gate: Argument, up: Argument, down: Argument) -> None:
     """[T, D], [I, D], [I, D], [D, I]."""
     hidden = _hidden(x)

@@ -82,6 +82,28 @@ def _emit_experts(
     return [module.cast(y, x.dtype)]
 
 
+# gated_experts ---------------------------------------------------------------
+
+
+def _infer_gated_experts(a: Dict[str, Argument], attributes: Dict[str, Any]) -> List[Result]:
+    _checks.options(attributes)
+    _checks.gated_experts(a["x"], a["gate"], a["up"], a["down"], a["weights"], a["experts"])
+    return [Result(a["x"].dtype, a["x"].shape)]
+
+
+def _emit_gated_experts(
+    module: Module, v: Dict[str, Value], attributes: Dict[str, Any]
+) -> Sequence[Value]:
+    x, ids = v["x"], v["experts"]
+    onto = module.fill(0.0, "f32", x.shape)
+    gates = module.grouped_matmul(x, v["gate"], ids)
+    ups = module.grouped_matmul(x, v["up"], ids)
+    hidden = ACTIVATIONS[attributes["activation"]](gates.element()) * ups.element()
+    weighted = hidden * v["weights"].element(0, 1)
+    coefficients = module.elementwise(weighted, "f32", gates.shape, "gated")
+    return [module.cast(module.combine(coefficients, v["down"], ids, onto), x.dtype)]
+
+
 # mlp -----------------------------------------------------------------------
 
 
@@ -155,6 +177,7 @@ def _emit_layer(module: Module, v: Dict[str, Value], attributes: Dict[str, Any])
 OPS: Dict[str, Op] = {
     "route": Op(("row_logits", "col_logits"), _infer_route, _emit_route),
     "experts": Op(("x", "weights", "experts"), _infer_experts, _emit_experts),
+    "gated_experts": Op(("x", "weights", "experts"), _infer_gated_experts, _emit_gated_experts),
     "mlp": Op(("x",), _infer_mlp, _emit_mlp),
     "layer": Op(("x",), _infer_layer, _emit_layer),
 }

@@ -48,6 +48,11 @@ _EXPERTS = _compiles(
     ("x", "up", "down", "weights", "experts"),
     ("activation", "schedule", "deterministic"),
 )
+_GATED_EXPERTS = _compiles(
+    "gated_experts",
+    ("x", "gate", "up", "down", "weights", "experts"),
+    ("activation", "schedule", "deterministic"),
+)
 _MLP = _compiles("mlp", ("x", "gate", "up", "down"), ("activation",))
 
 
@@ -85,6 +90,7 @@ def experts(
     weights: Any,
     experts: Any,
     *,
+    gate: Any = None,
     activation: str = "silu",
     schedule: str = "auto",
     deterministic: bool = False,
@@ -93,7 +99,8 @@ def experts(
     """The weighted sum of each token's chosen experts.
 
     `y[t] = sum over k of weights[t,k] * sum over j of
-    act(x[t] . up[e,j]) * down[e,j]` with `e = experts[t,k]`.
+    act(x[t] . up[e,j]) * down[e,j]` with `e = experts[t,k]`; with a `gate`
+    each expert is a gated MLP, `act(x[t] . gate[e,j]) * (x[t] . up[e,j])`.
 
     Args:
       x: [T, D].
@@ -101,6 +108,7 @@ def experts(
       down: shape and type of `up`.
       weights: [T, K], float32 (or float16, bfloat16).
       experts: int32 [T, K]. A pair whose id is outside [0, N) adds nothing.
+      gate: None, or shape and type of `up`.
       activation: silu, gelu (by erf), gelu_tanh, relu, relu2, identity.
       schedule: auto (the cost model chooses), token_centric, expert_centric,
         dense, hybrid. It changes the order of the work, not the result beyond
@@ -118,21 +126,59 @@ def experts(
       ExpertIdError: `check` is set and an id is outside [0, N).
       DeviceError: the arrays are not on one device, or it cannot be compiled for.
     """
-    if type(x) is Traced:
-        inputs = {"x": x, "up": up, "down": down, "weights": weights, "experts": experts}
-        if check:
-            raise ArgumentError("check: expected False inside of a jitted function, got True")
-        return record(
-            "experts",
-            inputs,
+    if check and type(x) is Traced:
+        raise ArgumentError("check: expected False inside of a jitted function, got True")
+    if check:
+        _check_ids(experts, up)
+    if gate is not None:
+        return gated_experts(
+            x,
+            gate,
+            up,
+            down,
+            weights,
+            experts,
             activation=activation,
             schedule=schedule,
             deterministic=deterministic,
         )
-    if check:
-        _check_ids(experts, up)
+    if type(x) is Traced:
+        return record(
+            "experts",
+            {"x": x, "up": up, "down": down, "weights": weights, "experts": experts},
+            activation=activation,
+            schedule=schedule,
+            deterministic=deterministic,
+        )
     return _EXPERTS(
         (x, up, down, weights, experts),
+        (activation, schedule, deterministic, _settings.planned_threads),
+    )
+
+
+def gated_experts(
+    x: Any,
+    gate: Any,
+    up: Any,
+    down: Any,
+    weights: Any,
+    experts: Any,
+    *,
+    activation: str,
+    schedule: str,
+    deterministic: bool,
+) -> Any:
+    """`experts` with a `gate`, the operation as it stands in programs."""
+    if type(x) is Traced:
+        return record(
+            "gated_experts",
+            {"x": x, "gate": gate, "up": up, "down": down, "weights": weights, "experts": experts},
+            activation=activation,
+            schedule=schedule,
+            deterministic=deterministic,
+        )
+    return _GATED_EXPERTS(
+        (x, gate, up, down, weights, experts),
         (activation, schedule, deterministic, _settings.planned_threads),
     )
 

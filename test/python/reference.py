@@ -6,7 +6,7 @@ Nothing here is shared with the package under test: it is the other opinion.
 from __future__ import annotations
 
 import math
-from typing import Mapping, Tuple
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -91,18 +91,26 @@ def experts(
     weights: np.ndarray,
     ids: np.ndarray,
     activation: str = "silu",
+    gate: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """The weighted sum of the chosen experts; ids outside [0, N) add nothing."""
+    """The weighted sum of the chosen experts; ids outside [0, N) add nothing.
+    With a gate, experts are gated MLPs."""
     hidden = x.shape[1]
     x, weights = x.astype(np.float64), weights.astype(np.float64)
     up = up.astype(np.float64).reshape(up.shape[0], -1, hidden)
     down = down.astype(np.float64).reshape(down.shape[0], -1, hidden)
+    if gate is not None:
+        gate = gate.astype(np.float64).reshape(up.shape)
     y = np.zeros_like(x)
     for t, k in np.ndindex(*ids.shape):
         expert = ids[t, k]
         if 0 <= expert < len(up):
-            products = activate(activation, up[expert] @ x[t])
-            y[t] += weights[t, k] * (products @ down[expert])
+            products = up[expert] @ x[t]
+            if gate is None:
+                hidden_units = activate(activation, products)
+            else:
+                hidden_units = activate(activation, gate[expert] @ x[t]) * products
+            y[t] += weights[t, k] * (hidden_units @ down[expert])
     return y
 
 

@@ -31,6 +31,36 @@ def test_wide_experts(schedule, tokens, ids, seed):
     check(make_experts(seed, tokens, 48, 20, 5, width=3, ids=ids), schedule=schedule)
 
 
+@given(st.sampled_from(SCHEDULES), st.sampled_from([None, 3]), TOKENS, IDS, SEEDS)
+def test_gated_experts(schedule, width, tokens, ids, seed):
+    arguments = make_experts(seed, tokens, 48, 20, 5, width=width, ids=ids)
+    gate = np.ascontiguousarray(arguments.up[::-1, ..., ::-1])
+    y = omnimoe.experts(*arguments, gate=gate, schedule=schedule)
+    assert_close(y, reference.experts(*arguments, gate=gate), "f32")
+
+
+def test_gated_experts_in_short_floats():
+    arguments = make_experts(3, 40, 64, 16, 4, width=16, dtype="bf16")
+    gate = arguments.up[::-1].copy()
+    expected = reference.experts(*arguments, gate=gate)
+    for schedule in SCHEDULES:
+        assert_close(omnimoe.experts(*arguments, gate=gate, schedule=schedule), expected, "bf16")
+
+    @omnimoe.jit
+    def jitted(x, up, down, weights, ids, gate):
+        return omnimoe.experts(x, up, down, weights, ids, gate=gate)
+
+    assert_close(jitted(*arguments, gate), expected, "bf16")
+
+
+def test_wrong_gates_are_refused():
+    arguments = make_experts(3, 4, 64, 16, 4)
+    with pytest.raises(omnimoe.ShapeError, match=r"gate: expected \[16, 64\] as up, got"):
+        omnimoe.experts(*arguments, gate=arguments.up[:, None])
+    with pytest.raises(omnimoe.ShapeError, match="gate: expected element type float32"):
+        omnimoe.experts(*arguments, gate=arguments.up.astype(np.float16))
+
+
 @given(st.sampled_from(["f16", "bf16"]), st.sampled_from(SCHEDULES[1:]), TOKENS, IDS, SEEDS)
 def test_short_floats(dtype, schedule, tokens, ids, seed):
     check(make_experts(seed, tokens, 64, 64, 8, dtype=dtype, ids=ids), dtype, schedule=schedule)

@@ -45,6 +45,11 @@ _EXPERTS = Operation(
     ("x", "up", "down", "weights", "experts"),
     ("activation", "schedule", "deterministic"),
 )
+_GATED_EXPERTS = Operation(
+    "gated_experts",
+    ("x", "gate", "up", "down", "weights", "experts"),
+    ("activation", "schedule", "deterministic"),
+)
 _MLP = Operation("mlp", ("x", "gate", "up", "down"), ("activation",))
 _LAYER = Operation(
     "layer",
@@ -81,6 +86,7 @@ def experts(
     weights: torch.Tensor,
     experts: torch.Tensor,
     *,
+    gate: Optional[torch.Tensor] = None,
     activation: str = "silu",
     schedule: str = "auto",
     deterministic: Optional[bool] = None,
@@ -94,6 +100,7 @@ def experts(
       weights: [..., K].
       experts: integers [..., K]. A pair whose id is outside [0, N) adds
         nothing, and has no gradient.
+      gate: None, or shape and type of `up`: experts are gated MLPs.
       activation: silu, gelu (by erf), gelu_tanh, relu, relu2, identity.
       schedule: auto, token_centric, expert_centric, dense, hybrid.
       deterministic: bitwise equal results and gradients from run to run; None:
@@ -103,9 +110,10 @@ def experts(
       y: [..., D], element type of `x` (under autocast: the autocast type).
     """
     _check({"weights": weights, "experts": experts})
-    cast_x, cast_up, cast_down = _cast(x=x, up=up, down=down)
-    y = _EXPERTS(
-        (_flat(cast_x), cast_up, cast_down, _flat(weights), _flat(experts).to(torch.int32)),
+    tables = {"up": up, "down": down} if gate is None else {"gate": gate, "up": up, "down": down}
+    cast_x, *cast = _cast(x=x, **tables)
+    y = (_EXPERTS if gate is None else _GATED_EXPERTS)(
+        (_flat(cast_x), *cast, _flat(weights), _flat(experts).to(torch.int32)),
         activation=activation,
         schedule=schedule,
         deterministic=_deterministic(deterministic),

@@ -22,6 +22,12 @@ def test_opcheck():
     torch.library.opcheck(
         torch.ops.omnimoe.experts.default, (*arguments, "silu", "auto", False)
     )
+    x, up, *rest = arguments
+    torch.library.opcheck(
+        torch.ops.omnimoe.gated_experts.default,
+        (x, normal(48, 32, seed=9, grad=True), up, *rest, "silu", "auto", False),
+        test_utils=TESTS,
+    )
     torch.library.opcheck(
         torch.ops.omnimoe.route.default,
         (normal(5, 4, grad=True), normal(5, 6, seed=1, grad=True), 3),

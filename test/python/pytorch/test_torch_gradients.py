@@ -29,6 +29,18 @@ def test_experts(schedule, dtype):
     )
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("width", [None, 3])
+def test_gated_experts(schedule, width):
+    arguments = expert_arguments(width=width)
+    gate = normal(*arguments[1].shape, scale=32**-0.5, seed=9, grad=True)
+    check_gradients(
+        lambda gate, *a: omt.experts(*a, gate=gate, schedule=schedule),
+        lambda gate, *a: reference.experts(*a, gate=gate),
+        [gate, *arguments],
+    )
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation):
     check_gradients(

@@ -29,14 +29,20 @@ def scores_of(rows, columns, ids):
     return rows.gather(1, ids // count) + columns.gather(1, ids % count)
 
 
-def experts(x, up, down, weights, ids, activation="silu"):
-    """The weighted sum of the chosen experts; ids outside [0, N) add nothing."""
+def experts(x, up, down, weights, ids, activation="silu", gate=None):
+    """The weighted sum of the chosen experts, gated MLPs if there is a `gate`;
+    ids outside [0, N) add nothing."""
     count, hidden = up.shape[0], up.shape[-1]
     valid = (ids >= 0) & (ids < count)
     ids = torch.where(valid, ids, 0).long()
     up, down = (table.reshape(count, -1, hidden)[ids] for table in (up, down))
     products = torch.einsum("td,tkrd->tkr", x, up)
-    gated = ACTIVATIONS[activation](products) * torch.where(valid, weights, 0.0)[:, :, None]
+    if gate is None:
+        products = ACTIVATIONS[activation](products)
+    else:
+        gates = torch.einsum("td,tkrd->tkr", x, gate.reshape(count, -1, hidden)[ids])
+        products = ACTIVATIONS[activation](gates) * products
+    gated = products * torch.where(valid, weights, 0.0)[:, :, None]
     return torch.einsum("tkr,tkrd->td", gated, down)
 
 
