@@ -189,11 +189,9 @@ LogicalResult BlockEmitter::emitElementwise(linalg::LinalgOp op) {
         mapping.map(argument, load(operand));
     auto outputs = ArrayRef(operands).drop_front(op.getNumDpsInputs());
     if (elements == 1) {
-      for (Operation &inner : payload->without_terminator())
-        k.clone(inner, mapping);
       for (auto [value, out] :
-           llvm::zip(payload->getTerminator()->getOperands(), outputs))
-        k.store(mapping.lookupOrDefault(value), out.memref, indices(out));
+           llvm::zip(clonePayload(k, op, mapping, ivs), outputs))
+        k.store(value, out.memref, indices(out));
       return;
     }
     for (auto [vector, out] : llvm::zip(

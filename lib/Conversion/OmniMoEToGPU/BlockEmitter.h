@@ -40,6 +40,11 @@ int64_t getBlockThreads(int64_t hiddenSize, Type elementType);
 FailureOr<SmallVector<VectorOperand>> classifyOperands(linalg::LinalgOp op,
                                                        bool &contiguous);
 
+/// Clones the payload of `op` in the iteration `ivs`, with its arguments
+/// mapped, and returns what it yields.
+SmallVector<Value> clonePayload(KernelBuilder &k, linalg::LinalgOp op,
+                                IRMapping &mapping, ArrayRef<Value> ivs);
+
 /// A thread's piece of an expert vector, and whether the pair has an expert. If
 /// it has not, the piece is of some other vector.
 struct LoadedRow {

@@ -17,13 +17,16 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Clones the payload of `op` with its arguments mapped and returns what it
-/// yields.
-static SmallVector<Value> clonePayload(KernelBuilder &k, linalg::LinalgOp op,
-                                       IRMapping &mapping) {
+SmallVector<Value> mlir::omnimoe::clonePayload(KernelBuilder &k,
+                                               linalg::LinalgOp op,
+                                               IRMapping &mapping,
+                                               ArrayRef<Value> ivs) {
   Block *payload = op.getBlock();
   for (Operation &inner : payload->without_terminator())
-    k.clone(inner, mapping);
+    if (auto index = dyn_cast<linalg::IndexOp>(inner))
+      mapping.map(index.getResult(), ivs[index.getDim()]);
+    else
+      k.clone(inner, mapping);
   return llvm::map_to_vector(
       payload->getTerminator()->getOperands(),
       [&](Value value) { return mapping.lookupOrDefault(value); });
@@ -47,6 +50,17 @@ static Operation *matchCombiner(linalg::LinalgOp op) {
   return type.isF32() || type.isInteger(32) ? combiners.front() : nullptr;
 }
 
+/// True if no input depends on the last of the parallel loops.
+static bool readsTheSameForNeighbours(linalg::LinalgOp op) {
+  SmallVector<unsigned> parallel;
+  op.getParallelDims(parallel);
+  return !parallel.empty() &&
+         llvm::none_of(op.getDpsInputOperands(), [&](OpOperand *input) {
+           return op.getMatchingIndexingMap(input).isFunctionOfDim(
+               parallel.back());
+         });
+}
+
 LogicalResult BlockEmitter::emitReduction(linalg::LinalgOp op) {
   if (succeeded(emitSumOfParts(op)))
     return success();
@@ -60,7 +74,7 @@ LogicalResult BlockEmitter::emitReduction(linalg::LinalgOp op) {
   bool overLastLoop =
       op.getNumReductionLoops() == 1 &&
       op.getIteratorTypesArray().back() == utils::IteratorType::reduction;
-  if (neutral && overLastLoop)
+  if (neutral && overLastLoop && !readsTheSameForNeighbours(op))
     emitRowReduction(op, combiner, *neutral);
   else
     emitLoopsPerElement(op);
@@ -93,8 +107,9 @@ void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
         if (!argument.use_empty())
           mapping.map(argument, loadElement(k, operand, ivs));
       mapping.map(payload->getArguments().back(), carried.front());
+      SmallVector<Value> next = clonePayload(k, op, mapping, ivs);
       ivs.pop_back();
-      return clonePayload(k, op, mapping);
+      return next;
     };
     Value value =
         k.loop(lane, lengths.back(), kWarp, {start}, accumulate).front();
@@ -141,25 +156,27 @@ void BlockEmitter::emitLoopsPerElement(linalg::LinalgOp op) {
   for (unsigned loop : parallel)
     count = k.mul(count, lengths[loop]);
   SmallVector<Value> ivs(op.getNumLoops());
-  auto emitElement = [&] {
+  auto inputs = ArrayRef(operands).take_front(op.getNumDpsInputs());
+  auto outputs = ArrayRef(operands).drop_front(op.getNumDpsInputs());
+  auto accumulate = [&](ValueRange carried) {
     IRMapping mapping;
     Block *payload = op.getBlock();
-    for (auto [argument, operand] :
-         llvm::zip(payload->getArguments(), operands))
+    for (auto [argument, operand] : llvm::zip(payload->getArguments(), inputs))
       if (!argument.use_empty())
         mapping.map(argument, loadElement(k, operand, ivs));
-    SmallVector<Value> results = clonePayload(k, op, mapping);
-    for (auto [value, out] : llvm::zip(
-             results, ArrayRef(operands).drop_front(op.getNumDpsInputs())))
-      k.store(value, out.memref, getIndices(k, out, ivs));
+    mapping.map(op.getRegionOutputArgs(), carried);
+    return clonePayload(k, op, mapping, ivs);
   };
-  std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
+  std::function<SmallVector<Value>(unsigned, ValueRange)> emitLoop =
+      [&](unsigned depth, ValueRange carried) -> SmallVector<Value> {
     if (depth == reduction.size())
-      return emitElement();
-    k.loop(k.index(0), lengths[reduction[depth]], 1, [&](Value iv) {
-      ivs[reduction[depth]] = iv;
-      emitLoop(depth + 1);
-    });
+      return accumulate(carried);
+    return llvm::to_vector_of<Value>(
+        k.loop(k.index(0), lengths[reduction[depth]], 1, carried,
+               [&](Value iv, ValueRange inner) {
+                 ivs[reduction[depth]] = iv;
+                 return emitLoop(depth + 1, inner);
+               }));
   };
   k.loop(threadId, count, threads, [&](Value element) {
     Value rest = element;
@@ -167,6 +184,10 @@ void BlockEmitter::emitLoopsPerElement(linalg::LinalgOp op) {
       ivs[loop] = arith::RemUIOp::create(k, rest, lengths[loop]);
       rest = arith::DivUIOp::create(k, rest, lengths[loop]);
     }
-    emitLoop(0);
+    SmallVector<Value> values;
+    for (const VectorOperand &out : outputs)
+      values.push_back(loadElement(k, out, ivs));
+    for (auto [value, out] : llvm::zip(emitLoop(0, values), outputs))
+      k.store(value, out.memref, getIndices(k, out, ivs));
   });
 }

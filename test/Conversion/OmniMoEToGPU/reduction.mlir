@@ -84,3 +84,56 @@ func.func @strided(%a: memref<8x16xf32, strided<[32, 2]>>, %b: memref<8x16xf32>)
   memref.copy %a, %b : memref<8x16xf32, strided<[32, 2]>> to memref<8x16xf32>
   return
 }
+
+// -----
+
+// The gradient of the router: rows of sums over the same values, picked by
+// position. A thread for each element keeps its sum in a register.
+
+// CHECK-LABEL: func.func @picked
+// CHECK: gpu.launch
+// CHECK-NOT: gpu.shuffle
+// CHECK: %[[T:.*]] = arith.divui
+// CHECK: %[[START:.*]] = memref.load
+// CHECK: %[[SUM:.*]] = scf.for {{.*}} iter_args(%{{.*}} = %[[START]])
+// CHECK:   memref.load
+// CHECK:   arith.cmpi eq
+// CHECK:   arith.select
+// CHECK-NOT: memref.store
+// CHECK: }
+// CHECK: memref.store %[[SUM]]
+// CHECK-NOT: linalg.index
+func.func @picked(%d: memref<4x16xf32>, %p: memref<4x16xi32>, %s: memref<4x64xf32>) {
+  linalg.generic {indexing_maps = [affine_map<(t, i, k) -> (t, k)>, affine_map<(t, i, k) -> (t, k)>, affine_map<(t, i, k) -> (t, i)>],
+                  iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%d, %p : memref<4x16xf32>, memref<4x16xi32>) outs(%s : memref<4x64xf32>) {
+  ^bb0(%in: f32, %position: i32, %out: f32):
+    %zero = arith.constant 0.0 : f32
+    %i = linalg.index 1 : index
+    %here = arith.index_cast %i : index to i32
+    %is = arith.cmpi eq, %position, %here : i32
+    %term = arith.select %is, %in, %zero : f32
+    %sum = arith.addf %out, %term : f32
+    linalg.yield %sum : f32
+  }
+  return
+}
+
+// -----
+
+// What an element is may depend on where it is.
+
+// CHECK-LABEL: func.func @numbers
+// CHECK: gpu.launch
+// CHECK: scf.for %[[I:.*]] =
+// CHECK: arith.index_cast %[[I]] : index to i32
+// CHECK-NOT: linalg.index
+func.func @numbers(%a: memref<100xi32>) {
+  linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>], iterator_types = ["parallel"]} outs(%a : memref<100xi32>) {
+  ^bb0(%out: i32):
+    %i = linalg.index 0 : index
+    %n = arith.index_cast %i : index to i32
+    linalg.yield %n : i32
+  }
+  return
+}
