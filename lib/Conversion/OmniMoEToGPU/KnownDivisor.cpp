@@ -82,6 +82,8 @@ int64_t mlir::omnimoe::getKnownDivisor(OpFoldResult value) {
                     getKnownDivisor(add.getRhs()));
   if (auto mul = dyn_cast<arith::MulIOp>(op))
     return getKnownDivisor(mul.getLhs()) * getKnownDivisor(mul.getRhs());
+  if (auto cast = dyn_cast<arith::IndexCastOp>(op))
+    return getKnownDivisor(cast.getIn());
   if (auto min = dyn_cast<affine::AffineMinOp>(op))
     return getDivisorOfResults(min);
   if (auto max = dyn_cast<affine::AffineMaxOp>(op))

@@ -96,3 +96,30 @@ module attributes {omnimoe.target = #target} {
     return
   }
 }
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+#target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
+
+// The same where a tile may begin at any multiple of 256 columns.
+
+// CHECK-LABEL: func.func @wide_columns
+// CHECK: nvvm.wgmma.mma_async
+// CHECK: vector.store {{.*}} {alignment = 16 : i64} : {{.*}}, vector<8xf32>
+module attributes {omnimoe.target = #target} {
+  func.func @wide_columns(%x: memref<?x128xf16>, %w: memref<512x128xf16>, %y: memref<?x512xf32>) {
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %T = memref.dim %x, %c0 : memref<?x128xf16>
+    scf.forall (%i, %j) = (0, 0) to (%T, 512) step (128, 256) {
+      %m = affine.min affine_map<(d0)[s0] -> (-d0 + s0, 128)>(%i)[%T]
+      %xt = memref.subview %x[%i, 0] [%m, 128] [1, 1] : memref<?x128xf16> to memref<?x128xf16, strided<[128, 1], offset: ?>>
+      %wt = memref.subview %w[%j, 0] [256, 128] [1, 1] : memref<512x128xf16> to memref<256x128xf16, strided<[128, 1], offset: ?>>
+      %yt = memref.subview %y[%i, %j] [%m, 256] [1, 1] : memref<?x512xf32> to memref<?x256xf32, strided<[512, 1], offset: ?>>
+      linalg.fill ins(%zero : f32) outs(%yt : memref<?x256xf32, strided<[512, 1], offset: ?>>)
+      linalg.matmul indexing_maps = #nt ins(%xt, %wt : memref<?x128xf16, strided<[128, 1], offset: ?>>, memref<256x128xf16, strided<[128, 1], offset: ?>>) outs(%yt : memref<?x256xf32, strided<[512, 1], offset: ?>>)
+    }
+    return
+  }
+}
