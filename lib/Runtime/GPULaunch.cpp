@@ -169,7 +169,8 @@ OmniMoeStatus mlir::omnimoe::runtime::launchOnGPU(
     return status;
   noteCapture(*driver, stream, kernels);
 
-  Queue queue{*driver, kernels, *table, stream};
+  CallStreams streams(*driver, scope.getContext(), stream);
+  Queue queue{*driver, kernels, *table, stream, /*error=*/{}, &streams};
   Descriptors descriptors;
   if (OmniMoeStatus status = descriptors.write(tensors, numTensors, workspace,
                                                needed, &queue, message))

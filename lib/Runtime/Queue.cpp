@@ -71,6 +71,36 @@ void omnimoe_gpu_copy(void *opaque, void *target, const void *source,
 }
 
 //===----------------------------------------------------------------------===//
+// Streams
+//===----------------------------------------------------------------------===//
+
+static void noteStreamError(Queue &queue, cuda::Result result) {
+  if (result != cuda::kSuccess)
+    queue.error = "work cannot be put on two streams: " +
+                  queue.driver.describe(result);
+}
+
+void omnimoe_gpu_fork(void *opaque) {
+  auto &queue = *static_cast<Queue *>(opaque);
+  if (queue.error.empty())
+    noteStreamError(queue, queue.streams->fork());
+}
+
+void omnimoe_gpu_select_stream(void *opaque, int32_t stream) {
+  auto &queue = *static_cast<Queue *>(opaque);
+  queue.streams->select(stream);
+  queue.stream = queue.streams->getCurrent();
+}
+
+void omnimoe_gpu_wait_for_stream(void *opaque, int32_t stream) {
+  // Even after an error: a graph is only whole if all streams come back.
+  auto &queue = *static_cast<Queue *>(opaque);
+  cuda::Result result = queue.streams->wait(stream);
+  if (queue.error.empty())
+    noteStreamError(queue, result);
+}
+
+//===----------------------------------------------------------------------===//
 // Tensor maps
 //===----------------------------------------------------------------------===//
 

@@ -34,6 +34,11 @@ struct FunctionObject {
   std::vector<int> parameterSizes;
   int32_t maxDynamicSharedBytes = 48 << 10;
 };
+/// The capture of the stream that it was recorded on last.
+struct EventObject {
+  void *stream = nullptr;
+  void *capture = nullptr;
+};
 struct LinkStateObject {
   std::string text;
   char *errorLog = nullptr;
@@ -89,7 +94,8 @@ struct State {
   std::vector<std::unique_ptr<ContextObject>> primary;
   std::set<Module> modules;
   std::map<void *, Device> streams;
-  std::set<void *> capturing;
+  /// The streams that capture, and the one that each capture began with.
+  std::map<void *, void *> capturing;
   /// Device memory: its begin, its bytes, its device.
   std::map<uintptr_t, std::pair<size_t, Device>> memory;
 };
@@ -232,10 +238,13 @@ void *fake_cuda_stream(int device) {
 
 void fake_cuda_capture(void *stream, int on) {
   std::lock_guard lock(state().mutex);
-  if (on)
-    state().capturing.insert(stream);
-  else
-    state().capturing.erase(stream);
+  auto &capturing = state().capturing;
+  if (on) {
+    capturing[stream] = stream;
+    return;
+  }
+  for (auto it = capturing.begin(); it != capturing.end();)
+    it = it->second == stream ? capturing.erase(it) : std::next(it);
 }
 
 void fake_cuda_fail(const char *function, int result) {
@@ -532,6 +541,53 @@ FAKE(cuThreadExchangeStreamCaptureMode)(CaptureMode *mode) {
 FAKE(cuStreamIsCapturing)(Stream stream, CaptureStatus *status) {
   Call call("cuStreamIsCapturing");
   *status = static_cast<CaptureStatus>(state().capturing.count(stream));
+  return call.result;
+}
+
+FAKE(cuStreamGetCaptureInfo_v2)(Stream stream, CaptureStatus *status,
+                                uint64_t *id, void **, const void **,
+                                size_t *) {
+  Call call("cuStreamGetCaptureInfo_v2");
+  auto it = state().capturing.find(stream);
+  *status = static_cast<CaptureStatus>(it != state().capturing.end());
+  *id = *status ? reinterpret_cast<uint64_t>(it->second) : 0;
+  return call.result;
+}
+
+FAKE(cuStreamCreate)(Stream *stream, uint32_t) {
+  Call call("cuStreamCreate", Call::Unsafe);
+  if (call.result == kSuccess)
+    *stream = fake_cuda_stream(current()->device);
+  return call.result;
+}
+
+FAKE(cuEventCreate)(Event *event, uint32_t) {
+  Call call("cuEventCreate", Call::Unsafe);
+  if (call.result == kSuccess)
+    *event = new EventObject;
+  return call.result;
+}
+
+FAKE(cuEventRecord)(Event event, Stream stream) {
+  Call call("cuEventRecord", Call::NeedsContext);
+  auto it = state().capturing.find(stream);
+  event->stream = stream;
+  event->capture = it == state().capturing.end() ? nullptr : it->second;
+  return call.result;
+}
+
+/// A stream that waits for a captured one is captured with it.
+FAKE(cuStreamWaitEvent)(Stream stream, Event event, uint32_t) {
+  Call call("cuStreamWaitEvent", Call::NeedsContext);
+  char text[64];
+  std::snprintf(text, sizeof(text), "stream=%p for=%p", stream, event->stream);
+  call.note(text);
+  auto it = state().capturing.find(stream);
+  void *own = it == state().capturing.end() ? nullptr : it->second;
+  if (own && own != event->capture)
+    call.forbid();
+  else if (event->capture)
+    state().capturing[stream] = event->capture;
   return call.result;
 }
 

@@ -210,6 +210,75 @@ static void testLaunch() {
   CHECK(fake.count("cuStreamSynchronize") == 0);
 }
 
+/// x on the caller's stream, the same beside it, and again once both are done.
+static void forkedEntry(void *const *descriptors) {
+  auto *x = static_cast<int64_t *>(descriptors[0]);
+  void *queue = descriptors[3];
+  float factor = 2;
+  void *parameters[] = {&x[1], &x[3], &factor};
+  auto launch = [&](int64_t blocks) {
+    omnimoe_gpu_launch(queue, 1, blocks, 1, 1, 32, 1, 1, 0, parameters);
+  };
+  omnimoe_gpu_fork(queue);
+  launch(1);
+  omnimoe_gpu_select_stream(queue, 1);
+  launch(2);
+  omnimoe_gpu_select_stream(queue, 0);
+  omnimoe_gpu_wait_for_stream(queue, 1);
+  launch(3);
+}
+
+/// The stream of the launch with that many blocks.
+static std::string findStream(int blocks) {
+  std::string log = fake.log();
+  size_t grid = log.find("grid=" + std::to_string(blocks) + ",");
+  size_t begin = log.rfind("stream=", grid) + 7;
+  return grid == std::string::npos
+             ? ""
+             : log.substr(begin, log.find(' ', begin) - begin);
+}
+
+static void testStreams() {
+  std::string message;
+  GPUProgram program(makeImage());
+  Call call(5);
+  const EntryPoints forked = {forkedEntry, workspaceSize};
+  auto run = [&](void *stream) {
+    fake.clear();
+    return launchOnGPU(makeSignature(), forked, program, call.tensors, 2,
+                       call.workspace, workspaceSize(5), stream, message);
+  };
+  void *stream = fake.stream(0);
+  EXPECT(run(stream), OMNIMOE_OK, "");
+  std::string side = findStream(2), caller = findStream(1);
+  CHECK(side != caller && caller == findStream(3));
+  CHECK(fake.count("cuStreamCreate") == 1);
+  CHECK(logHas("stream=" + side + " for=" + caller + "\n"));
+  CHECK(logHas("stream=" + caller + " for=" + side + "\n"));
+  // The next call has the same streams, and nothing waits on the host.
+  EXPECT(run(stream), OMNIMOE_OK, "");
+  CHECK(findStream(2) == side && fake.count("cuStreamCreate") == 0);
+  CHECK(fake.count("cuStreamSynchronize") == 0);
+
+  // Calls of one capture share a stream; calls outside keep off it.
+  void *captured = fake.stream(0);
+  fake.capture(captured, 1);
+  EXPECT(run(captured), OMNIMOE_OK, "");
+  CHECK(findStream(2) == side && !logHas("forbidden"));
+  EXPECT(run(captured), OMNIMOE_OK, "");
+  CHECK(findStream(2) == side && !logHas("forbidden"));
+  EXPECT(run(stream), OMNIMOE_OK, "");
+  CHECK(findStream(2) != side && !logHas("forbidden"));
+  fake.capture(captured, 0);
+  EXPECT(run(stream), OMNIMOE_OK, "");
+  CHECK(fake.count("cuStreamCreate") == 0);
+
+  fake.fail("cuEventRecord", 999);
+  EXPECT(run(stream), OMNIMOE_DEVICE_ERROR,
+         "work cannot be put on two streams");
+  fake.fail("cuEventRecord", 0);
+}
+
 static void testRefusals() {
   std::string message;
   GPUProgram program(makeImage());
@@ -477,12 +546,14 @@ int main(int argc, char **argv) {
     return 0;
   }
   CHECK(findBuiltin("omnimoe_gpu_launch") != nullptr);
+  CHECK(findBuiltin("omnimoe_gpu_fork") != nullptr);
   CHECK(findBuiltin("omnimoe_gpu_tensor_map") != nullptr);
   if (!findControls() || !cuda::getDriver(message)) {
     std::printf("failed: no fake driver: %s\n", message.c_str());
     return 1;
   }
   testLaunch();
+  testStreams();
   testRefusals();
   testErrors();
   testLoading();

@@ -26,6 +26,7 @@ using Module = struct ModuleObject *;
 using Function = struct FunctionObject *;
 using LinkState = struct LinkStateObject *;
 using Stream = void *;
+using Event = struct EventObject *;
 
 inline constexpr Result kSuccess = 0, kInvalidValue = 1, kDeinitialized = 4,
                         kStubLibrary = 34, kNoDevice = 100, kInvalidPTX = 218,
@@ -57,6 +58,9 @@ enum JITInput : int32_t { kPTXInput = 1 };
 /// CUstreamCaptureMode and CUstreamCaptureStatus.
 enum CaptureMode : int32_t { kCaptureRelaxed = 2 };
 enum CaptureStatus : int32_t { kNotCapturing = 0 };
+
+/// CUstream_flags and CUevent_flags.
+inline constexpr uint32_t kNonBlocking = 1, kNoTiming = 2;
 
 /// CUtensorMap.
 struct alignas(64) TensorMap {
@@ -109,6 +113,14 @@ struct alignas(64) TensorMap {
     (CaptureMode * mode))                                                      \
   X(streamIsCapturing, "cuStreamIsCapturing",                                  \
     (Stream stream, CaptureStatus * status))                                   \
+  X(streamGetCaptureInfo, "cuStreamGetCaptureInfo_v2",                         \
+    (Stream stream, CaptureStatus * status, uint64_t *id, void **graph,        \
+     const void **dependencies, size_t *numDependencies))                      \
+  X(streamCreate, "cuStreamCreate", (Stream * stream, uint32_t flags))         \
+  X(streamWaitEvent, "cuStreamWaitEvent",                                      \
+    (Stream stream, Event event, uint32_t flags))                              \
+  X(eventCreate, "cuEventCreate", (Event * event, uint32_t flags))             \
+  X(eventRecord, "cuEventRecord", (Event event, Stream stream))                \
   X(streamSynchronize, "cuStreamSynchronize", (Stream stream))                 \
   X(memcpyDtoDAsync, "cuMemcpyDtoDAsync_v2",                                   \
     (DevicePointer target, DevicePointer source, size_t bytes, Stream stream)) \

@@ -3,6 +3,7 @@
 #ifndef OMNIMOE_RUNTIME_QUEUE_H
 #define OMNIMOE_RUNTIME_QUEUE_H
 
+#include "omnimoe/Runtime/CallStreams.h"
 #include "omnimoe/Runtime/GPUProgram.h"
 
 namespace mlir::omnimoe::runtime {
@@ -17,6 +18,8 @@ struct Queue {
   cuda::Stream stream;
   /// Empty if all went well.
   std::string error = {};
+  /// `stream` is the current one of these.
+  CallStreams *streams = nullptr;
 };
 
 } // namespace mlir::omnimoe::runtime
@@ -35,6 +38,16 @@ OMNIMOE_EXPORT void omnimoe_gpu_launch(void *queue, int32_t kernel,
 /// Enqueues a copy within the memory of the device.
 OMNIMOE_EXPORT void omnimoe_gpu_copy(void *queue, void *target,
                                      const void *source, int64_t bytes);
+
+/// Lets a second stream follow the caller's up to here; see CallStreams.
+OMNIMOE_EXPORT void omnimoe_gpu_fork(void *queue);
+
+/// Enqueues what follows on the caller's stream (0) or the second one (1), which
+/// are the same if the call has not forked.
+OMNIMOE_EXPORT void omnimoe_gpu_select_stream(void *queue, int32_t stream);
+
+/// Lets what follows on the current stream wait for what the other has.
+OMNIMOE_EXPORT void omnimoe_gpu_wait_for_stream(void *queue, int32_t stream);
 
 /// Writes to `map` (128 bytes on the host, aligned to 64) how the tensor memory
 /// accelerator finds tiles of `box` elements in the array at `base`. Sizes and
