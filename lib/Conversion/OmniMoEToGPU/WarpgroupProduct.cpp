@@ -427,6 +427,16 @@ LogicalResult WarpgroupKernel::emit() {
   return result;
 }
 
+Value mlir::omnimoe::getNumTiles(KernelBuilder &k, const WarpgroupTile &tile) {
+  int64_t columns = kWarpgroupTileColumns / tile.products.size();
+  Value rowTiles = arith::CeilDivUIOp::create(
+      k, memref::DimOp::create(k, tile.result, 0), k.index(kWarpgroupTileRows));
+  return k.mul(
+      rowTiles,
+      llvm::divideCeil(cast<MemRefType>(tile.result.getType()).getDimSize(1),
+                       columns));
+}
+
 LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
                                                   const WarpgroupTile &tile,
                                                   StringRef name,
@@ -436,12 +446,12 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
   rewriter.setInsertionPoint(forall);
   KernelBuilder k(forall.getLoc(), rewriter);
   int64_t columns = kWarpgroupTileColumns / tile.products.size();
-  Value rowTiles = arith::CeilDivUIOp::create(
-      k, memref::DimOp::create(k, tile.result, 0), k.index(kWarpgroupTileRows));
-  int64_t columnTiles = llvm::divideCeil(
-      cast<MemRefType>(tile.result.getType()).getDimSize(1), columns);
-  Value tiles = k.mul(rowTiles, columnTiles);
-  Value blocks = arith::MinUIOp::create(k, tiles, k.index(target.getUnits()));
+  Value tiles = getNumTiles(k, tile);
+  // As many blocks as are done in the fewest turns. More would not end sooner,
+  // and multiprocessors share their ways to the second-level cache.
+  Value turns =
+      arith::CeilDivUIOp::create(k, tiles, k.index(target.getUnits()));
+  Value blocks = arith::CeilDivUIOp::create(k, tiles, k.max(turns, k.index(1)));
   LogicalResult result = success();
   k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
     Value leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);

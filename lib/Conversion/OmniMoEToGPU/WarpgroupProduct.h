@@ -35,6 +35,9 @@ struct WarpgroupTile {
 /// `forall` as such a tile, if the kernel can compute it.
 std::optional<WarpgroupTile> matchWarpgroupTile(scf::ForallOp forall);
 
+/// The number of tiles, an index.
+Value getNumTiles(KernelBuilder &k, const WarpgroupTile &tile);
+
 /// Replaces the loop by a launch of the kernel `name`.
 LogicalResult convertWarpgroupTile(RewriterBase &rewriter,
                                    const WarpgroupTile &tile, StringRef name,

@@ -9,7 +9,9 @@
 // 16-bit result is stored behind the next tile's first steps, 16 bytes a thread.
 
 // CHECK-LABEL: func.func @swiglu
-// CHECK: %[[BLOCKS:.*]] = arith.minui %{{.*}}, %c132
+// CHECK: %[[TURNS:.*]] = arith.ceildivui %[[TILES:.*]], %c132
+// CHECK: %[[SOME:.*]] = arith.maxsi %[[TURNS]], %c1
+// CHECK: %[[BLOCKS:.*]] = arith.ceildivui %[[TILES]], %[[SOME]]
 // CHECK: scf.if
 // CHECK: nvgpu.tma.create.descriptor %{{.*}} box[%c128{{.*}}, %c64{{.*}}]
 // CHECK: memref.reinterpret_cast %{{.*}} to offset: [0], sizes: [16, 4, 4, 2, 1024], strides: [32768, 2048, 8192, 1024, 1]
