@@ -204,7 +204,10 @@ def FinishKernelsPass : Pass<"omnimoe-finish-kernels", "ModuleOp"> {
     and code in the kernel has a pointer to them. On the host the operand of the
     launch becomes a cast to a pointer, which `convert-gpu-launch-to-runtime`
     replaces. A kernel that changes how many registers its warps have states its
-    exact number of threads.
+    exact number of threads. One with dynamic shared memory states that one block
+    on a multiprocessor will do (`nvvm.minctasm`), so that the assembler does not
+    spill registers for more. Blocks that meet in a cluster are those along the
+    last dimension of the grid, which must be constant (`nvvm.cluster_dim`).
 
     The pass runs twice, since some attributes only exist in the LLVM dialect:
     before `convert-gpu-to-nvvm` it makes pointers of the maps, and after it lets

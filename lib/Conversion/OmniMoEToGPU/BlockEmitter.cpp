@@ -2,6 +2,7 @@
 
 #include "BlockEmitter.h"
 #include "Route.h"
+#include "TileEpilogue.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -56,6 +57,9 @@ LogicalResult BlockEmitter::emit(Operation *op) {
       return failure();
     copy.erase();
     return success();
+  } else if (std::optional<MatrixProduct> product = matchMatrixProduct(op)) {
+    if (failed(emitProduct(*product)))
+      return failure();
   } else if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op)) {
     if (failed(linalgOp.getNumReductionLoops() ? emitReduction(linalgOp)
                                                : emitElementwise(linalgOp)))
@@ -66,6 +70,24 @@ LogicalResult BlockEmitter::emit(Operation *op) {
   barrier();
   op->erase();
   return success();
+}
+
+/// Tensor cores add a product to its result in shared memory, where the rest of
+/// the tile finds whole rows of it.
+LogicalResult BlockEmitter::emitProduct(const MatrixProduct &product) {
+  FailureOr<ProductTile> tile = getProductTile(product.result->get());
+  auto isShared = [](OpOperand *operand) {
+    return gpu::GPUDialect::hasWorkgroupMemoryAddressSpace(
+        cast<MemRefType>(operand->get().getType()));
+  };
+  auto launch = product.op->getParentOfType<gpu::LaunchOp>();
+  if (failed(tile) || !suitsTensorCores(product) || isShared(product.left) ||
+      isShared(product.right) || threads != kTileThreads || !launch)
+    return failure();
+  std::unique_ptr<TileMultiplier> multiplier =
+      createTensorCoreMultiplier(k, launch, *tile);
+  return TileEpilogue(k, *product.op->getBlock(), *multiplier)
+      .emitProduct(product);
 }
 
 LogicalResult BlockEmitter::emitRoute(RouteOp op) {

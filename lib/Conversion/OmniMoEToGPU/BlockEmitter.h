@@ -14,6 +14,7 @@
 #include "Utils/VectorPayload.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
 
@@ -74,6 +75,7 @@ private:
   void emitCombineToTokens(CombineOp op);
   void emitCombineToExperts(CombineOp op);
   LogicalResult emitRoute(RouteOp op);
+  LogicalResult emitProduct(const MatrixProduct &product);
   LogicalResult emitElementwise(linalg::LinalgOp op);
   LogicalResult emitReduction(linalg::LinalgOp op);
   void emitRowReduction(linalg::LinalgOp op, Operation *combiner,

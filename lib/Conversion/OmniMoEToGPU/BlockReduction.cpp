@@ -1,9 +1,9 @@
 //===- BlockReduction.cpp - Reductions computed by one thread block -------===//
 //
 // A sum, maximum or the like over the last loop, which is what norms and
-// softmax are made of: a warp takes a row, its lanes stride over it, and what
-// they have is combined across lanes. Other reductions have a thread for each
-// element of the result, which walks all that goes into it.
+// softmax are made of: a warp, or a part of it, takes a row, its lanes stride
+// over it, and what they have is combined across lanes. Other reductions have a
+// thread for each element of the result, which walks all that goes into it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -13,6 +13,7 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -81,13 +82,41 @@ LogicalResult BlockEmitter::emitReduction(linalg::LinalgOp op) {
   return success();
 }
 
+/// Lanes that share a row: a warp, or fewer where there are many short rows, so
+/// that a warp has several of them under way.
+static int64_t getLanesOfRow(linalg::LinalgOp op, int64_t threads) {
+  constexpr int64_t kLeastLanes = 8, kShortRow = 128;
+  int64_t length = op.getStaticLoopRanges().back();
+  if (op.getNumLoops() < 2 || ShapedType::isDynamic(length) ||
+      length > kShortRow)
+    return kWarp;
+  OpOperand *out = op.getDpsInitOperand(0);
+  int64_t rows = ShapedType::kDynamic;
+  for (auto [dim, expr] :
+       llvm::enumerate(op.getMatchingIndexingMap(out).getResults())) {
+    if (expr != getAffineDimExpr(op.getNumLoops() - 2, op->getContext()))
+      continue;
+    FailureOr<int64_t> bound = ValueBoundsConstraintSet::computeConstantBound(
+        presburger::BoundType::UB, {out->get(), int64_t(dim)},
+        /*stopCondition=*/nullptr, /*closedUB=*/true);
+    if (succeeded(bound))
+      rows = *bound;
+  }
+  int64_t lanes = kWarp;
+  while (!ShapedType::isDynamic(rows) && lanes > kLeastLanes &&
+         rows * lanes > 2 * threads)
+    lanes /= 2;
+  return lanes;
+}
+
 void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
                                     TypedAttr neutral) {
   bool contiguous = true;
   SmallVector<VectorOperand> operands = *classifyOperands(op, contiguous);
   SmallVector<Value> lengths = getLoopLengths(k, op, operands);
-  Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarp));
-  Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
+  int64_t lanes = getLanesOfRow(op, threads);
+  Value group = arith::DivUIOp::create(k, threadId, k.index(lanes));
+  Value lane = arith::RemUIOp::create(k, threadId, k.index(lanes));
   Block *payload = op.getBlock();
   auto combine = [&](Value left, Value right) {
     IRMapping mapping;
@@ -97,7 +126,8 @@ void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
   };
 
   SmallVector<Value> ivs;
-  auto emitRow = [&] {
+  // Computes the row of `ivs`, which is only stored if it `isOne`.
+  auto emitRow = [&](Value isOne) {
     Value start = arith::ConstantOp::create(k, neutral);
     auto accumulate = [&](Value iv, ValueRange carried) {
       ivs.push_back(iv);
@@ -112,13 +142,14 @@ void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
       return next;
     };
     Value value =
-        k.loop(lane, lengths.back(), kWarp, {start}, accumulate).front();
-    for (int32_t distance = kWarp / 2; distance > 0; distance /= 2)
+        k.loop(lane, lengths.back(), lanes, {start}, accumulate).front();
+    for (int32_t distance = lanes / 2; distance > 0; distance /= 2)
       value = combine(value, gpu::ShuffleOp::create(k, value, distance, kWarp,
                                                     gpu::ShuffleMode::XOR)
                                  .getShuffleResult());
     const VectorOperand &out = operands.back();
-    k.when(k.compare(arith::CmpIPredicate::eq, lane, k.index(0)), [&] {
+    Value stores = k.compare(arith::CmpIPredicate::eq, lane, k.index(0));
+    k.when(isOne ? k.both(stores, isOne) : stores, [&] {
       // The last loop, which the result does not have, is of no matter here.
       ivs.push_back(k.index(0));
       SmallVector<Value> indices = getIndices(k, out, ivs);
@@ -126,19 +157,28 @@ void BlockEmitter::emitRowReduction(linalg::LinalgOp op, Operation *combiner,
       ivs.pop_back();
     });
   };
-  // Warps share the last of the loops over rows.
+  // Groups of lanes share the last of the loops over rows.
   unsigned rowLoops = op.getNumLoops() - 1;
   std::function<void(unsigned)> emitLoop = [&](unsigned depth) {
     bool last = depth + 1 == rowLoops;
-    k.loop(last ? warp : k.index(0), lengths[depth], last ? threads / kWarp : 1,
-           [&](Value iv) {
-             ivs.push_back(iv);
-             last ? emitRow() : emitLoop(depth + 1);
+    // Lanes of a warp shuffle together: all have equally many turns.
+    bool shared = last && lanes < kWarp;
+    k.loop(last && !shared ? group : k.index(0), lengths[depth],
+           last ? threads / lanes : 1, [&](Value iv) {
+             Value row = shared ? k.add(iv, group) : iv;
+             ivs.push_back(shared ? k.min(row, k.sub(lengths[depth], 1)) : row);
+             if (!last)
+               emitLoop(depth + 1);
+             else
+               emitRow(shared ? k.compare(arith::CmpIPredicate::ult, row,
+                                          lengths[depth])
+                              : Value());
              ivs.pop_back();
            });
   };
   if (rowLoops == 0)
-    k.when(k.compare(arith::CmpIPredicate::eq, warp, k.index(0)), emitRow);
+    k.when(k.compare(arith::CmpIPredicate::ult, threadId, k.index(lanes)),
+           [&] { emitRow(Value()); });
   else
     emitLoop(0);
 }

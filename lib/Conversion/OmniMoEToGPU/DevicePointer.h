@@ -16,6 +16,7 @@ namespace mlir::omnimoe {
 /// Address spaces of NVIDIA GPUs.
 inline constexpr unsigned kGlobalSpace = 1;
 inline constexpr unsigned kSharedSpace = 3;
+inline constexpr unsigned kSharedClusterSpace = 7;
 
 /// A pointer to the first element of `memref`, which lies in `space`.
 Value getPointer(KernelBuilder &k, Value memref, unsigned space);

@@ -78,7 +78,7 @@ SmallVector<Value> FMAMultiplier::load(const StoredOperand &operand,
       operand.elements * operand.elementType.getIntOrFloatBitWidth() / 8;
   SmallVector<Value> pieces;
   for (const TilePiece &piece :
-       getTilePieces(k, threadId, operand, operand.elements, kDepth, summed)) {
+       getTilePieces(k, threadId, operand, kTileSize, kDepth, summed)) {
     auto choice = scf::IfOp::create(k, TypeRange{narrow}, piece.valid,
                                     /*withElseRegion=*/true);
     {
@@ -102,7 +102,7 @@ SmallVector<Value> FMAMultiplier::load(const StoredOperand &operand,
 void FMAMultiplier::store(const StoredOperand &operand, ValueRange pieces,
                           Value shared, Value buffer) {
   SmallVector<TilePiece> places =
-      getTilePieces(k, threadId, operand, operand.elements, kDepth, k.index(0));
+      getTilePieces(k, threadId, operand, kTileSize, kDepth, k.index(0));
   for (auto [value, piece] : llvm::zip(pieces, places)) {
     if (operand.transposed) {
       vector::StoreOp::create(

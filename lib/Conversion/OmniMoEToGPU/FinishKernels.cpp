@@ -6,6 +6,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Builders.h"
 
 namespace mlir::omnimoe {
@@ -114,6 +115,40 @@ static void stateBlockSize(gpu::GPUFuncOp kernel) {
   kernel.removeKnownBlockSizeAttr();
 }
 
+/// The assembler cannot see how much dynamic shared memory a block has, and
+/// would spill registers for the sake of more blocks than there can be.
+static void freeRegisters(gpu::GPUFuncOp kernel) {
+  bool isDynamic = kernel
+                       .walk([](gpu::DynamicSharedMemoryOp) {
+                         return WalkResult::interrupt();
+                       })
+                       .wasInterrupted();
+  if (isDynamic)
+    kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                    Builder(kernel.getContext()).getI32IntegerAttr(1));
+}
+
+/// Blocks that meet in a cluster are those along the grid's last dimension.
+static LogicalResult stateClusterSize(gpu::LaunchFuncOp launch) {
+  auto kernel = SymbolTable::lookupNearestSymbolFrom<gpu::GPUFuncOp>(
+      launch, launch.getKernelAttr());
+  bool meets =
+      kernel &&
+      kernel.walk([](NVVM::ClusterArriveOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
+  if (!meets)
+    return success();
+  std::optional<int64_t> size =
+      getConstantIntValue(launch.getGridSizeOperandValues().z);
+  if (!size)
+    return launch.emitOpError("must have a constant number of blocks along the "
+                              "last dimension, which are a cluster");
+  kernel->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
+                  Builder(launch.getContext())
+                      .getDenseI32ArrayAttr({1, 1, int32_t(*size)}));
+  return success();
+}
+
 namespace {
 struct FinishKernelsPass
     : omnimoe::impl::FinishKernelsPassBase<FinishKernelsPass> {
@@ -122,20 +157,26 @@ struct FinishKernelsPass
     auto pointer = LLVM::LLVMPointerType::get(&getContext());
     WalkResult result = getOperation().walk([&](gpu::GPUFuncOp kernel) {
       stateBlockSize(kernel);
+      freeRegisters(kernel);
       return WalkResult(passTensorMaps(kernel));
     });
     if (result.wasInterrupted())
       return signalPassFailure();
     getOperation().walk(passByValue);
     getOperation().walk(declareDynamicMemory);
-    getOperation().walk([&](gpu::LaunchFuncOp launch) {
+    result = getOperation().walk([&](gpu::LaunchFuncOp launch) {
+      if (failed(stateClusterSize(launch)))
+        return WalkResult::interrupt();
       builder.setInsertionPoint(launch);
       for (OpOperand &operand : launch.getKernelOperandsMutable())
         if (isTensorMap(operand.get()))
           operand.set(UnrealizedConversionCastOp::create(
                           builder, launch.getLoc(), pointer, operand.get())
                           .getResult(0));
+      return WalkResult::advance();
     });
+    if (result.wasInterrupted())
+      signalPassFailure();
   }
 };
 } // namespace

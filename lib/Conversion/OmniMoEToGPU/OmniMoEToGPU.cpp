@@ -102,11 +102,12 @@ static LogicalResult moveToSharedMemory(gpu::LaunchOp launch,
   return success();
 }
 
-/// Puts the body of `forall` into a launch of one block per tile. The blocks
-/// stand in a grid of as many dimensions as the loop has, or in a row.
+/// Puts the body of `forall` into a launch of one block per tile, or a cluster
+/// of `parts` blocks. The tiles stand in a grid of as many dimensions as the
+/// loop has, or in a row.
 static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
                                   scf::ForallOp forall, int64_t threads,
-                                  bool inRow, StringRef name) {
+                                  int64_t parts, bool inRow, StringRef name) {
   auto bound = [&](OpFoldResult value) {
     return getValueOrCreateConstantIndexOp(k, k.getLoc(), value);
   };
@@ -133,8 +134,8 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
     if (inRow)
       width = k.mul(width, count);
   Value height = tiles.size() > 1 && !inRow ? tiles[1] : one;
-  auto launch =
-      gpu::LaunchOp::create(k, width, height, one, k.index(threads), one, one);
+  auto launch = gpu::LaunchOp::create(k, width, height, k.index(parts),
+                                      k.index(threads), one, one);
   launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
   launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
   Block *body = &launch.getBody().front();
@@ -161,7 +162,7 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
 }
 
 static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
-                                   StringRef name) {
+                                   StringRef name, TargetAttr target) {
   bool isProduct = isProductTile(forall.getBody());
   if (forall->getNumResults() != 0 || (isProduct && forall.getRank() > 2))
     return forall.emitOpError(
@@ -172,10 +173,11 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
   KernelBuilder k(forall.getLoc(), rewriter);
   // Tiles that are not of a product may be of many tokens and few columns, and
   // only the first dimension of a grid may pass 65,535.
-  gpu::LaunchOp launch =
-      createLaunch(rewriter, k, forall, threads, /*inRow=*/!isProduct, name);
+  int64_t parts = isProduct ? getNumParts(forall, target) : 1;
+  gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, parts,
+                                      /*inRow=*/!isProduct, name);
   if (isProduct)
-    return emitProductTile(k, launch);
+    return emitProductTile(k, launch, parts);
 
   Block *body = &launch.getBody().front();
   for (auto alloc : llvm::make_early_inc_range(body->getOps<memref::AllocOp>()))
@@ -229,15 +231,15 @@ struct ConvertOmniMoEToGPUPass
     for (auto [index, forall] : llvm::enumerate(foralls)) {
       auto function = forall->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_" + Twine(index)).str();
+      TargetAttr target = getTarget(forall->getParentOfType<ModuleOp>());
       if (std::optional<WarpgroupTile> tile = matchWarpgroupTile(forall)) {
         if (failed(convertWarpgroupTile(
-                rewriter, *tile, name,
-                getTarget(forall->getParentOfType<ModuleOp>()),
+                rewriter, *tile, name, target,
                 FlatSymbolRefAttr::get(&getContext(), kKernelModule))))
           return signalPassFailure();
         continue;
       }
-      if (failed(convertForall(rewriter, forall, name)))
+      if (failed(convertForall(rewriter, forall, name, target)))
         return signalPassFailure();
     }
   }

@@ -14,6 +14,7 @@
 
 #include "Utils/KernelBuilder.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
@@ -21,6 +22,8 @@ namespace mlir::omnimoe {
 /// Rows and columns of a tile, and the threads that compute it.
 inline constexpr int64_t kTileSize = kSmallTileSize;
 inline constexpr int64_t kTileThreads = 128;
+/// A tile has at least as many rows and columns, even if they are not used.
+inline constexpr int64_t kLeastTileSize = 32;
 
 /// Neighbouring columns of one row of the tile, held by a thread.
 struct Fragment {
@@ -47,9 +50,13 @@ protected:
   Value threadId;
 };
 
-/// Products of two f16 or two bf16 matrices by tensor cores (mma.sync).
-std::unique_ptr<TileMultiplier>
-createTensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch);
+/// Products of two f16 or two bf16 matrices by tensor cores (mma.sync), in
+/// tiles of up to `tile`. The launch has `parts` blocks along its last
+/// dimension, a cluster, that share the summed loop.
+std::unique_ptr<TileMultiplier> createTensorCoreMultiplier(KernelBuilder &k,
+                                                           gpu::LaunchOp launch,
+                                                           ProductTile tile,
+                                                           int64_t parts = 1);
 /// Products of any floats in f32.
 std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
                                                     gpu::LaunchOp launch);
@@ -75,19 +82,28 @@ struct TilePiece {
   Value valid;        ///< whether it lies inside of the operand
 };
 
-/// The pieces of `elements` elements that a thread copies of the tile at
-/// `summed` of `operand`, which has `kTileSize` rows or columns of the result
-/// and `depth` of the summed loop.
+/// The pieces that a thread copies of the tile at `summed` of `operand`, which
+/// has `size` rows or columns of the result and `depth` of the summed loop.
 SmallVector<TilePiece> getTilePieces(KernelBuilder &k, Value threadId,
-                                     const StoredOperand &operand,
-                                     int64_t elements, int64_t depth,
-                                     Value summed);
+                                     const StoredOperand &operand, int64_t size,
+                                     int64_t depth, Value summed);
 
-/// True if the block of `launch` computes a tile of dense products.
+/// Powers of two that bound the rows and columns of a tile's `result`, if a
+/// block can compute it.
+FailureOr<ProductTile> getProductTile(Value result);
+
+/// True if `body` is a tile of dense products: what else is done to the sums
+/// needs no other thread's.
 bool isProductTile(Block *body);
 
-/// Replaces the operations of such a tile by code for all threads of the block.
-LogicalResult emitProductTile(KernelBuilder &k, gpu::LaunchOp launch);
+/// Blocks that share a tile's sums where there are too few tiles of few rows to
+/// keep `target` busy.
+int64_t getNumParts(scf::ForallOp forall, TargetAttr target);
+
+/// Replaces the operations of such a tile by code for all threads of the block,
+/// or of the cluster of `parts` blocks.
+LogicalResult emitProductTile(KernelBuilder &k, gpu::LaunchOp launch,
+                              int64_t parts);
 
 } // namespace mlir::omnimoe
 

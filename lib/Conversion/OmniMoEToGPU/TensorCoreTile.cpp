@@ -6,6 +6,13 @@
 // memory are padded by 16 bytes, so that the eight rows that ldmatrix reads at
 // a time lie in different banks.
 //
+// Large tiles have small rings, so that several blocks share a multiprocessor.
+// Smaller tiles belong to products with few of them, about one for each
+// multiprocessor: their rings are as deep as the latency of memory asks for.
+// Where there are even fewer, the blocks of a cluster share the sums of a tile:
+// each takes a part of the summed loop, and all add the parts up in order out
+// of each other's shared memory.
+//
 //===----------------------------------------------------------------------===//
 
 #include "DevicePointer.h"
@@ -19,22 +26,38 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Elements of the summed loop in a stage, and stages in the ring.
-static constexpr int64_t kDepth = 32;
-static constexpr int64_t kStages = 4;
 /// Elements of padding of a row in shared memory.
 static constexpr int64_t kPadding = 8;
-/// Rows and columns of the tile that a warp computes, and the products that it
-/// makes of them.
-static constexpr int64_t kWarpTile = 32;
+static constexpr int64_t kElementBytes = 2;
+/// Stages of a deep ring, at most, and the shared memory that they may take:
+/// two blocks share a multiprocessor.
+static constexpr int64_t kMostStages = 8, kRingBytes = 96 * 1024;
+/// What a warp-wide product makes of `kProductDepth` elements of the sum.
 static constexpr int64_t kProductRows = 16, kProductColumns = 8;
 static constexpr int64_t kProductDepth = 16;
-static constexpr int64_t kWarpLanes = 32;
-/// Elements of one operand in a stage, stored either way around.
-static constexpr int64_t kStageElements =
-    std::max(kTileSize * (kDepth + kPadding), kDepth *(kTileSize + kPadding));
+static constexpr int64_t kWarpLanes = 32, kWarps = kTileThreads / kWarpLanes;
 
 namespace {
+/// How the ring and the warps are laid out for a tile.
+struct TileLayout {
+  explicit TileLayout(ProductTile tile);
+
+  /// Elements of one operand in a stage, stored either way around.
+  int64_t getStageElements(bool isLeft) const {
+    int64_t size = isLeft ? tile.rows : tile.columns;
+    return std::max(size * (depth + kPadding), depth * (size + kPadding));
+  }
+  int64_t getRingElements() const {
+    return stages * (getStageElements(true) + getStageElements(false));
+  }
+
+  ProductTile tile;
+  bool deep;
+  int64_t depth;                 ///< elements of the summed loop in a stage
+  int64_t stages;                ///< in the ring
+  int64_t warpRows, warpColumns; ///< of the part of a warp
+};
+
 /// One operand in the ring: where its stages lie, and where a lane reads.
 struct StagedOperand {
   StoredOperand stored;
@@ -43,19 +66,13 @@ struct StagedOperand {
   Value ring;       ///< pointer to the first stage in shared memory
   Value laneOffset; ///< of the row that the lane gives to ldmatrix
   int64_t pitch;    ///< elements from row to row in shared memory
+  bool isLeft;
 };
 
 class TensorCoreMultiplier : public TileMultiplier {
 public:
-  TensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch)
-      : TileMultiplier(k, launch.getThreadIds().x) {
-    auto space = gpu::AddressSpaceAttr::get(k.getContext(),
-                                            gpu::AddressSpace::Workgroup);
-    // Both short types have two bytes.
-    auto type = MemRefType::get({2 * kStages * kStageElements}, k.getI16Type(),
-                                MemRefLayoutAttrInterface(), space);
-    shared = launch.addWorkgroupAttribution(type, k.getLoc());
-  }
+  TensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile,
+                       int64_t parts);
 
   int64_t getFragmentWidth() const override { return 2; }
   SmallVector<Fragment> getFragments() override;
@@ -70,20 +87,66 @@ private:
   TileSums multiplyStage(const StagedOperand &left, const StagedOperand &right,
                          Value stage, ValueRange sums);
 
-  Value shared;
+  TileSums addParts(ValueRange own);
+
+  TileLayout layout;
+  int64_t parts; ///< of the summed loop, one for each block of a cluster
+  Value part;
+  Value shared; ///< pointer to the ring
   Value lane, warpRow, warpColumn;
 };
 } // namespace
 
-/// The warps lie two by two.
+/// Warps lie side by side along the columns, as far as there are 16 for each,
+/// and two by two in a large tile.
+TileLayout::TileLayout(ProductTile tile)
+    : tile(tile), deep(tile.rows != kTileSize || tile.columns != kTileSize),
+      depth(deep ? 64 : 32), stages(4) {
+  if (deep)
+    stages = std::min(kMostStages, kRingBytes / kElementBytes /
+                                       (getRingElements() / stages));
+  int64_t across = std::min(deep ? kWarps : 2, tile.columns / kProductRows);
+  warpColumns = tile.columns / across;
+  warpRows = tile.rows / (kWarps / across);
+}
+
+TensorCoreMultiplier::TensorCoreMultiplier(KernelBuilder &k,
+                                           gpu::LaunchOp launch,
+                                           ProductTile tile, int64_t parts)
+    : TileMultiplier(k, launch.getThreadIds().x), layout(tile), parts(parts),
+      part(launch.getBlockIds().z) {
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  int64_t elements = layout.getRingElements();
+  if (!layout.deep) {
+    // Both short types have two bytes.
+    auto type = MemRefType::get({elements}, k.getI16Type(),
+                                MemRefLayoutAttrInterface(), space);
+    shared = getPointer(k, launch.addWorkgroupAttribution(type, k.getLoc()),
+                        kSharedSpace);
+    return;
+  }
+  {
+    OpBuilder::InsertionGuard guard(k);
+    k.setInsertionPoint(launch);
+    launch.getDynamicSharedMemorySizeMutable().assign(
+        k.i32(elements * kElementBytes));
+  }
+  Value ring = gpu::DynamicSharedMemoryOp::create(
+      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
+                         MemRefLayoutAttrInterface(), space));
+  shared = getPointer(k, ring, kSharedSpace);
+}
+
 void TensorCoreMultiplier::emitPositions() {
   if (lane)
     return;
   Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarpLanes));
   lane = arith::RemUIOp::create(k, threadId, k.index(kWarpLanes));
-  Value perRow = k.index(kTileSize / kWarpTile);
-  warpRow = k.mul(arith::DivUIOp::create(k, warp, perRow), kWarpTile);
-  warpColumn = k.mul(arith::RemUIOp::create(k, warp, perRow), kWarpTile);
+  Value perRow = k.index(layout.tile.columns / layout.warpColumns);
+  warpRow = k.mul(arith::DivUIOp::create(k, warp, perRow), layout.warpRows);
+  warpColumn =
+      k.mul(arith::RemUIOp::create(k, warp, perRow), layout.warpColumns);
 }
 
 /// The order is that of the products' results: for each 16 x 8 product two
@@ -94,10 +157,17 @@ SmallVector<Fragment> TensorCoreMultiplier::getFragments() {
   Value column =
       k.add(warpColumn, k.mul(arith::RemUIOp::create(k, lane, k.index(4)), 2));
   SmallVector<Fragment> fragments;
-  for (int64_t i = 0; i < kWarpTile; i += kProductRows)
-    for (int64_t j = 0; j < kWarpTile; j += kProductColumns)
+  for (int64_t i = 0; i < layout.warpRows; i += kProductRows)
+    for (int64_t j = 0; j < layout.warpColumns; j += kProductColumns)
       for (int64_t half : {0, 8})
         fragments.push_back({k.add(row, i + half), k.add(column, j)});
+  if (parts > 1) {
+    // One block of a cluster stores: to the others, no row is inside.
+    Value stores = k.compare(arith::CmpIPredicate::eq, part, k.index(0));
+    Value outside = k.index(std::numeric_limits<int32_t>::max());
+    for (Fragment &fragment : fragments)
+      fragment.row = k.choose(stores, fragment.row, outside);
+  }
   return fragments;
 }
 
@@ -110,11 +180,14 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
   staged.stride = memref::ExtractStridedMetadataOp::create(k, operand->get())
                       .getStrides()
                       .front();
-  Value ring = getPointer(k, shared, kSharedSpace);
-  staged.ring = isLeft ? ring
-                       : movePointer(k, ring, k.getI16Type(),
-                                     k.index(kStages * kStageElements));
-  staged.pitch = (transposed ? kTileSize : kDepth) + kPadding;
+  staged.isLeft = isLeft;
+  staged.ring =
+      isLeft
+          ? shared
+          : movePointer(k, shared, k.getI16Type(),
+                        k.index(layout.stages * layout.getStageElements(true)));
+  int64_t size = isLeft ? layout.tile.rows : layout.tile.columns;
+  staged.pitch = (transposed ? size : layout.depth) + kPadding;
   // ldmatrix takes the addresses of the rows of four 8 x 8 matrices from lanes
   // 0-7, 8-15 and so on. Matrices 1 and 2 change places between the sides.
   Value inMatrix = arith::RemUIOp::create(k, lane, k.index(8));
@@ -134,10 +207,11 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
 void TensorCoreMultiplier::load(const StagedOperand &operand, Value stage,
                                 Value summed) {
   const StoredOperand &stored = operand.stored;
-  int64_t bytes = stored.elements * 2;
-  Value target = k.mul(stage, kStageElements);
+  int64_t bytes = stored.elements * kElementBytes;
+  int64_t size = operand.isLeft ? layout.tile.rows : layout.tile.columns;
+  Value target = k.mul(stage, layout.getStageElements(operand.isLeft));
   for (const TilePiece &piece :
-       getTilePieces(k, threadId, stored, stored.elements, kDepth, summed)) {
+       getTilePieces(k, threadId, stored, size, layout.depth, summed)) {
     Value offset =
         k.add(target, k.add(k.mul(piece.row, operand.pitch), piece.column));
     Value destination = movePointer(k, operand.ring, k.getI16Type(), offset);
@@ -176,8 +250,8 @@ TensorCoreMultiplier::loadFragments(const StagedOperand &operand, Value stage,
   bool transposed = operand.stored.transposed;
   int64_t position = transposed ? depth * operand.pitch + along
                                 : along * operand.pitch + depth;
-  Value offset =
-      k.add(k.mul(stage, kStageElements), k.add(operand.laneOffset, position));
+  Value offset = k.add(k.mul(stage, layout.getStageElements(operand.isLeft)),
+                       k.add(operand.laneOffset, position));
   Value pointer = movePointer(k, operand.ring, k.getI16Type(), offset);
   auto type = LLVM::LLVMStructType::getLiteral(
       k.getContext(), SmallVector<Type>(4, k.getI32Type()));
@@ -205,15 +279,15 @@ TileSums TensorCoreMultiplier::multiplyStage(const StagedOperand &left,
       k.getContext(), SmallVector<Type>(4, k.getF32Type()));
   NVVM::MMATypes type = left.stored.elementType.isF16() ? NVVM::MMATypes::f16
                                                         : NVVM::MMATypes::bf16;
-  for (int64_t depth = 0; depth < kDepth; depth += kProductDepth) {
+  for (int64_t depth = 0; depth < layout.depth; depth += kProductDepth) {
     SmallVector<SmallVector<Value>> lefts, rights;
-    for (int64_t i = 0; i < kWarpTile; i += kProductRows)
+    for (int64_t i = 0; i < layout.warpRows; i += kProductRows)
       lefts.push_back(loadFragments(left, stage, i, depth));
-    for (int64_t j = 0; j < kWarpTile; j += 2 * kProductColumns)
+    for (int64_t j = 0; j < layout.warpColumns; j += 2 * kProductColumns)
       rights.push_back(loadFragments(right, stage, j, depth));
     size_t at = 0;
     for (const SmallVector<Value> &a : lefts)
-      for (int64_t j = 0; j < kWarpTile / kProductColumns; ++j) {
+      for (int64_t j = 0; j < layout.warpColumns / kProductColumns; ++j) {
         ValueRange b = ArrayRef(rights[j / 2]).slice(j % 2 * 2, 2);
         Value product = NVVM::MmaOp::create(
             k, resultType, a, b, ArrayRef(sums).slice(at, 4),
@@ -233,35 +307,79 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
   StagedOperand left = stage(product.left, product.leftTransposed, true);
   StagedOperand right = stage(product.right, product.rightTransposed, false);
   Value length = product.leftTransposed ? left.stored.outer : left.stored.inner;
-  Value steps = arith::CeilDivUIOp::create(k, length, k.index(kDepth));
+  Value steps = arith::CeilDivUIOp::create(k, length, k.index(layout.depth));
+  Value first = k.index(0);
+  TileSums before = sums;
+  if (parts > 1) {
+    Value most = arith::CeilDivUIOp::create(k, steps, k.index(parts));
+    first = k.min(k.mul(part, most), steps);
+    steps = k.min(k.sub(steps, first), most);
+    sums.assign(sums.size(), k.real(k.getF32Type(), 0.0));
+  }
   auto loadStep = [&](Value step) {
-    Value stage = arith::RemUIOp::create(k, step, k.index(kStages));
-    Value summed = k.mul(step, kDepth);
+    Value stage = arith::RemUIOp::create(k, step, k.index(layout.stages));
+    Value summed = k.mul(k.add(first, step), layout.depth);
     load(left, stage, summed);
     load(right, stage, summed);
     NVVM::CpAsyncCommitGroupOp::create(k);
   };
-  for (int64_t step = 0; step < kStages - 1; ++step)
+  for (int64_t step = 0; step < layout.stages - 1; ++step)
     loadStep(k.index(step));
   sums = llvm::to_vector_of<Value>(
       k.loop(k.index(0), steps, 1, sums, [&](Value step, ValueRange carried) {
-        NVVM::CpAsyncWaitGroupOp::create(k, kStages - 2);
+        NVVM::CpAsyncWaitGroupOp::create(k, layout.stages - 2);
         // The stage has arrived for all, and all have read the one before it,
         // which is the next to be filled.
         gpu::BarrierOp::create(k);
-        loadStep(k.add(step, kStages - 1));
-        return multiplyStage(left, right,
-                             arith::RemUIOp::create(k, step, k.index(kStages)),
-                             carried);
+        loadStep(k.add(step, layout.stages - 1));
+        return multiplyStage(
+            left, right,
+            arith::RemUIOp::create(k, step, k.index(layout.stages)), carried);
       }));
   // Another product may use the ring.
   NVVM::CpAsyncWaitGroupOp::create(k, 0);
   gpu::BarrierOp::create(k);
+  if (parts > 1) {
+    sums = addParts(sums);
+    for (auto [sum, start] : llvm::zip(sums, before))
+      sum = arith::AddFOp::create(k, start, sum);
+  }
   return sums;
 }
 
-std::unique_ptr<TileMultiplier>
-mlir::omnimoe::createTensorCoreMultiplier(KernelBuilder &k,
-                                          gpu::LaunchOp launch) {
-  return std::make_unique<TensorCoreMultiplier>(k, launch);
+/// The sums of all parts, in the order of the parts.
+TileSums TensorCoreMultiplier::addParts(ValueRange own) {
+  Type f32 = k.getF32Type();
+  auto remoteType =
+      LLVM::LLVMPointerType::get(k.getContext(), kSharedClusterSpace);
+  // A thread of each block has the same elements.
+  SmallVector<Value> places;
+  for (int64_t i = 0; i < int64_t(own.size()); ++i)
+    places.push_back(
+        movePointer(k, shared, f32, k.add(threadId, i * kTileThreads)));
+  for (auto [value, place] : llvm::zip(own, places))
+    LLVM::StoreOp::create(k, value, place);
+  auto meet = [&] {
+    NVVM::ClusterArriveOp::create(k, k.getUnitAttr());
+    NVVM::ClusterWaitOp::create(k, k.getUnitAttr());
+  };
+  meet();
+  TileSums sums;
+  for (Value place : places) {
+    Value sum;
+    for (int64_t other = 0; other < parts; ++other) {
+      Value remote = NVVM::MapaOp::create(k, remoteType, place, k.i32(other));
+      Value value = LLVM::LoadOp::create(k, f32, remote);
+      sum = sum ? arith::AddFOp::create(k, sum, value).getResult() : value;
+    }
+    sums.push_back(sum);
+  }
+  // Nothing is overwritten, and no block ends, before all have read.
+  meet();
+  return sums;
+}
+
+std::unique_ptr<TileMultiplier> mlir::omnimoe::createTensorCoreMultiplier(
+    KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile, int64_t parts) {
+  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, parts);
 }

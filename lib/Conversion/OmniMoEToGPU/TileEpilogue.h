@@ -32,13 +32,15 @@ public:
   /// fragment. Only for bodies of which `mayKeep` is true.
   FailureOr<SmallVector<Value>> emitAndKeep();
 
+  /// Emits one product alone, which adds to its result in memory.
+  LogicalResult emitProduct(const MatrixProduct &product);
+
   /// True if `body` has one result, and takes nothing else from memory that is
   /// made of the sums.
   static bool mayKeep(Block &body);
 
 private:
   LogicalResult emitOperation(Operation *op);
-  LogicalResult emitProduct(const MatrixProduct &product);
   LogicalResult emitElementwise(linalg::LinalgOp op);
   /// Columns of a fragment that one access to all of `memrefs` may take.
   int64_t getWidth(ArrayRef<Value> memrefs);

@@ -43,6 +43,50 @@ module attributes {gpu.container_module} {
 
 // -----
 
+// The assembler may use all registers where it cannot see what limits the number
+// of blocks; blocks that meet are a cluster along the grid's last dimension.
+
+// CHECK-LABEL: func.func @launch_cluster
+// CHECK: gpu.func @meet() kernel
+// CHECK-SAME: nvvm.cluster_dim = array<i32: 1, 1, 4>, nvvm.minctasm = 1 : i32
+module attributes {gpu.container_module} {
+  func.func @launch_cluster() {
+    %c1 = arith.constant 1 : index
+    %c4 = arith.constant 4 : index
+    %c128 = arith.constant 128 : index
+    %bytes = arith.constant 1024 : i32
+    gpu.launch_func @kernels::@meet blocks in (%c128, %c1, %c4) threads in (%c128, %c1, %c1) dynamic_shared_memory_size %bytes
+    return
+  }
+  gpu.module @kernels {
+    gpu.func @meet() kernel {
+      %ring = gpu.dynamic_shared_memory : memref<?xi8, #gpu.address_space<workgroup>>
+      nvvm.cluster.arrive {aligned}
+      nvvm.cluster.wait {aligned}
+      gpu.return
+    }
+  }
+}
+
+// -----
+
+module attributes {gpu.container_module} {
+  func.func @any_cluster(%n: index) {
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{must have a constant number of blocks along the last dimension, which are a cluster}}
+    gpu.launch_func @kernels::@meet blocks in (%c1, %c1, %n) threads in (%c1, %c1, %c1)
+    return
+  }
+  gpu.module @kernels {
+    gpu.func @meet() kernel {
+      nvvm.cluster.arrive {aligned}
+      gpu.return
+    }
+  }
+}
+
+// -----
+
 // The second run, on kernels in the LLVM dialect.
 
 // CHECK: llvm.mlir.global external @dynamic() {{.*}} : !llvm.array<0 x i8>

@@ -52,6 +52,23 @@ mlir::omnimoe::matchMatrixProduct(Operation *operation) {
   return product;
 }
 
+bool mlir::omnimoe::suitsTensorCores(const MatrixProduct &product) {
+  Type left = getElementTypeOrSelf(product.left->get().getType());
+  Type right = getElementTypeOrSelf(product.right->get().getType());
+  return left == right && (left.isF16() || left.isBF16());
+}
+
+/// The static number of columns of the result, or kDynamic.
+static int64_t getNumColumns(const MatrixProduct &product) {
+  return cast<ShapedType>(product.result->get().getType()).getDimSize(1);
+}
+
+bool mlir::omnimoe::isNarrow(const MatrixProduct &product) {
+  int64_t columns = getNumColumns(product);
+  return suitsTensorCores(product) && !ShapedType::isDynamic(columns) &&
+         columns <= kMostNarrowColumns;
+}
+
 /// Elements of a row that the hardware's copies take at a time, and columns
 /// that it permutes among each other.
 static constexpr int64_t kCopiedElements = 8, kPermutedColumns = 32;
@@ -99,10 +116,20 @@ bool mlir::omnimoe::suitsWarpgroups(ArrayRef<MatrixProduct> products) {
 
 ProductTile mlir::omnimoe::chooseProductTile(ArrayRef<MatrixProduct> products,
                                              int64_t rows, TargetAttr target) {
+  if (!target.isGPU())
+    return {kSmallTileSize, kSmallTileSize};
   // A row of small tiles reads as much as one of large tiles, on more
   // multiprocessors.
-  if (target.isGPU() && rows > kSmallTileSize && suitsWarpgroups(products))
+  if (suitsWarpgroups(products)) {
+    if (rows <= kSmallTileSize)
+      return {kFewRowsTileSize, kFewRowsTileSize};
     return {kWarpgroupTileRows,
             kWarpgroupTileColumns / int64_t(products.size())};
+  }
+  if (llvm::all_of(products, isNarrow))
+    return {
+        kNarrowTileRows,
+        std::max<int64_t>(llvm::PowerOf2Ceil(getNumColumns(products.front())),
+                          kNarrowTileRows)};
   return {kSmallTileSize, kSmallTileSize};
 }

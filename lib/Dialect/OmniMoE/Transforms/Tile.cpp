@@ -18,6 +18,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/RoutePlan.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -87,11 +88,24 @@ static bool isTiledAlone(Operation *op, TargetAttr target) {
 }
 
 /// The operands of `op` that its tiles take slices of, or other cheap values.
-static OperandRange getSlicedOperands(Operation *op) {
-  // The pairs of an expert may be anywhere in the batch.
-  if (cutsExperts(op))
+static OperandRange getSlicedOperands(Operation *op, TargetAttr target) {
+  // The pairs of an expert may be anywhere in the batch, and tensor cores take
+  // their operands from memory that all blocks see.
+  if (cutsExperts(op) || (target.isGPU() && matchMatrixProduct(op)))
     return cast<DestinationStyleOpInterface>(op).getDpsInits();
   return op->getOperands();
+}
+
+/// A block of a GPU computes a product of matrices in memory by all of its
+/// threads, whose number is not that of other operations than linalg's.
+static bool mayShareBlock(Operation *producer,
+                          const llvm::SetVector<Operation *> &group) {
+  auto isProduct = [](Operation *op) {
+    return matchMatrixProduct(op).has_value();
+  };
+  if (isProduct(producer))
+    return llvm::all_of(group, llvm::IsaPred<linalg::LinalgOp>);
+  return isa<linalg::LinalgOp>(producer) || llvm::none_of(group, isProduct);
 }
 
 /// The root and the producers that nothing outside of the tile needs.
@@ -104,11 +118,12 @@ static llvm::SetVector<Operation *> collectTileGroup(Operation *root,
   for (bool changed = true; changed;) {
     changed = false;
     for (unsigned i = 0; i < group.size(); ++i) {
-      for (Value operand : getSlicedOperands(group[i])) {
+      for (Value operand : getSlicedOperands(group[i], target)) {
         Operation *producer = operand.getDefiningOp();
         if (!producer || group.contains(producer) || !isTileable(producer) ||
             isa<RouteOp>(producer) || cutsColumns(producer) ||
-            producer->getBlock() != root->getBlock())
+            producer->getBlock() != root->getBlock() ||
+            (target.isGPU() && !mayShareBlock(producer, group)))
           continue;
         bool onlyHere = llvm::all_of(producer->getUses(), [&](OpOperand &use) {
           return isa<tensor::DimOp>(use.getOwner()) ||
@@ -145,6 +160,10 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     if (auto route = dyn_cast<RouteOp>(group.front()); route && isGPU)
       return planRoute(route.getNumRows(), route.getNumCols(), route.getTopK())
           .tokensPerBlock;
+    if (isGPU && llvm::any_of(group, [](Operation *op) {
+          return matchMatrixProduct(op).has_value();
+        }))
+      return kNarrowTileRows;
     int64_t tile = isGPU ? kTokensPerBlock : tokenTile;
     bool scheduled = false;
     for (Operation *op : group) {

@@ -47,10 +47,31 @@ static std::optional<MatrixProduct> matchUntiled(Operation *op) {
   return matchMatrixProduct(op);
 }
 
-static std::optional<MatrixProduct> findLastProduct(Operation *function) {
+/// True if rows of `value`, or what is computed of their elements, are summed
+/// up or the like.
+static bool hasReducedRows(Value value) {
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    auto op = dyn_cast<linalg::LinalgOp>(user);
+    if (!op || matchMatrixProduct(op) || op->getNumResults() != 1 ||
+        llvm::is_contained(op.getDpsInits(), value))
+      return false;
+    return op.getNumReductionLoops() > 0 || hasReducedRows(op->getResult(0));
+  });
+}
+
+/// A block of tokens computes a narrow product along with what needs its whole
+/// rows, such as a softmax: it is left to omnimoe-tile.
+static bool staysWithItsRows(const MatrixProduct &product, TargetAttr target) {
+  return target.isGPU() && isNarrow(product) &&
+         hasReducedRows(product.op->getResult(0));
+}
+
+static std::optional<MatrixProduct> findLastProduct(Operation *function,
+                                                    TargetAttr target) {
   std::optional<MatrixProduct> last;
   function->walk([&](linalg::LinalgOp op) {
-    if (std::optional<MatrixProduct> product = matchUntiled(op))
+    std::optional<MatrixProduct> product = matchUntiled(op);
+    if (product && !staysWithItsRows(*product, target))
       last = product;
   });
   return last;
@@ -228,7 +249,7 @@ struct TileProductsPass
     TargetAttr target = getTarget(getOperation()->getParentOfType<ModuleOp>());
     IRRewriter rewriter(&getContext());
     while (std::optional<MatrixProduct> product =
-               findLastProduct(getOperation()))
+               findLastProduct(getOperation(), target))
       if (failed(tile(rewriter, findRoot(*product), target)))
         return signalPassFailure();
   }

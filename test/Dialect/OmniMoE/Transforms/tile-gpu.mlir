@@ -21,3 +21,30 @@ func.func @scheduled(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi
     outs(%s0 : tensor<?x4xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 2>} -> tensor<?x4xf32>
   return %s : tensor<?x4xf32>
 }
+
+#row = affine_map<(d0, d1) -> (d0)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// A product of few columns shares the tile of what reduces its rows. What
+// computes its operand does not: tensor cores read operands from memory.
+// CHECK-LABEL: func.func @narrow_product
+// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK: arith.truncf
+// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (32)
+// CHECK: linalg.matmul
+// CHECK: arith.maximumf
+// CHECK-NOT: scf.forall (
+func.func @narrow_product(%f: tensor<?x128xf32>, %x: tensor<?x128xbf16>, %w: tensor<64x128xbf16>, %y: tensor<?x64xf32>, %z: tensor<?xf32>) -> tensor<?xf32> {
+  %h = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%f : tensor<?x128xf32>) outs(%x : tensor<?x128xbf16>) {
+  ^bb0(%a: f32, %o: bf16):
+    %t = arith.truncf %a : f32 to bf16
+    linalg.yield %t : bf16
+  } -> tensor<?x128xbf16>
+  %p = linalg.matmul indexing_maps = #nt ins(%h, %w : tensor<?x128xbf16>, tensor<64x128xbf16>) outs(%y : tensor<?x64xf32>) -> tensor<?x64xf32>
+  %r = linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]} ins(%p : tensor<?x64xf32>) outs(%z : tensor<?xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %m = arith.maximumf %a, %o : f32
+    linalg.yield %m : f32
+  } -> tensor<?xf32>
+  return %r : tensor<?xf32>
+}

@@ -80,7 +80,7 @@ func.func @integers(%a: tensor<128x32xi32>, %b: tensor<32x128xi32>, %c: tensor<1
 // GPU-LABEL: func.func @versions
 // GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
 // GPU: scf.if %[[FEW]]
-// GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (64, 64)
+// GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (32, 32)
 // GPU: linalg.matmul
 // GPU: } else {
 // GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (128, 256)
@@ -106,4 +106,44 @@ func.func @small(%x: tensor<?x127xbf16>, %w: tensor<512x127xbf16>, %v: tensor<?x
   %q = linalg.matmul indexing_maps = #nt ins(%v, %u : tensor<?x128xf32>, tensor<512x128xf32>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
   %r = linalg.matmul ins(%s, %t : tensor<?x128xbf16>, tensor<128x512xbf16>) outs(%y : tensor<?x512xf32>) -> tensor<?x512xf32>
   return %p, %q, %r : tensor<?x512xf32>, tensor<?x512xf32>, tensor<?x512xf32>
+}
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// One tile covers all of few columns.
+// GPU-LABEL: func.func @narrow
+// GPU-NOT: scf.if
+// GPU: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (32)
+// GPU: linalg.matmul {{.*}} -> tensor<?x50xf32>
+func.func @narrow(%x: tensor<?x128xbf16>, %w: tensor<50x128xbf16>, %y: tensor<?x50xf32>) -> tensor<?x50xf32> {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x128xbf16>, tensor<50x128xbf16>) outs(%y : tensor<?x50xf32>) -> tensor<?x50xf32>
+  return %p : tensor<?x50xf32>
+}
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// Where whole rows of few columns are reduced, even after something else, a tile
+// of rows will hold all of it.
+// GPU-LABEL: func.func @narrow_rows
+// GPU-NOT: scf.forall
+// GPU: return
+func.func @narrow_rows(%x: tensor<?x128xbf16>, %w: tensor<50x128xbf16>, %y: tensor<?x50xf32>, %z: tensor<?xf32>) -> tensor<?xf32> {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x128xbf16>, tensor<50x128xbf16>) outs(%y : tensor<?x50xf32>) -> tensor<?x50xf32>
+  %n = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%p : tensor<?x50xf32>) outs(%y : tensor<?x50xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %m = arith.negf %a : f32
+    linalg.yield %m : f32
+  } -> tensor<?x50xf32>
+  %r = linalg.generic {indexing_maps = [#id, #row], iterator_types = ["parallel", "reduction"]} ins(%n : tensor<?x50xf32>) outs(%z : tensor<?xf32>) {
+  ^bb0(%a: f32, %o: f32):
+    %m = arith.maximumf %a, %o : f32
+    linalg.yield %m : f32
+  } -> tensor<?xf32>
+  return %r : tensor<?xf32>
 }

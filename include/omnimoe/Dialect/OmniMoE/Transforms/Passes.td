@@ -206,7 +206,7 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
     operations in it the smallest; `token-tile` where none says), and at
     most `ceil(T / threads)`, so that few tokens still use every thread. On a
     GPU a tile is one block of threads and always has the same number of tokens:
-    the schedule's, or 4 where none says.
+    the schedule's, 32 with a product of matrices, or 4 where none says.
 
     Before:
     ```mlir
@@ -269,7 +269,9 @@ def TileProductsPass : Pass<"omnimoe-tile-products", "::mlir::func::FuncOp"> {
     the product becomes part of the tile, as the last thing that is done to the
     sums; one that uses two products, such as SwiGLU, takes both into its tile.
     A GPU computes such a tile in one thread block, with the sums in registers.
-    The size of the tile is chosen for the module's target.
+    The size of the tile is chosen for the module's target. A product of at most
+    128 columns whose rows are reduced, as a softmax does, is left to
+    `omnimoe-tile` on a GPU: a block computes whole rows, and what is made of them.
 
     Before:
     ```mlir

@@ -40,6 +40,20 @@ inline constexpr int64_t kSmallTileSize = 64;
 inline constexpr int64_t kWarpgroupTileRows = 128;
 inline constexpr int64_t kWarpgroupTileColumns = 256;
 
+/// Rows of a tile of a product of few columns, and what few columns are: one
+/// tile covers them.
+inline constexpr int64_t kNarrowTileRows = 32;
+inline constexpr int64_t kMostNarrowColumns = 128;
+/// The tile of a product of few rows and many columns.
+inline constexpr int64_t kFewRowsTileSize = 32;
+
+/// True if tensor cores take the operands: two matrices of one short type.
+bool suitsTensorCores(const MatrixProduct &product);
+
+/// True if `product` has so few columns that a block holds whole rows of the
+/// result, and tensor cores can compute it.
+bool isNarrow(const MatrixProduct &product);
+
 /// True if warpgroups can multiply the matrices [rows, summed] and [columns,
 /// summed], tensors or memrefs.
 bool canWarpgroupsMultiply(Value left, Value right);
