@@ -26,6 +26,8 @@ static void buildAttachAndSchedule(OpPassManager &pm,
 }
 
 static void buildKernel(OpPassManager &pm, const GPUPipelineOptions &options) {
+  if (options.concurrent)
+    pm.addPass(createAssignStreamsPass());
   pm.addPass(createConvertOmniMoEToGPUPass());
   addContract(pm, "kernel");
   // The hardware's exponential first; then what polynomials are made of.

@@ -11,6 +11,13 @@ namespace mlir::omnimoe {
 /// which may then begin while the predecessor ends.
 inline constexpr llvm::StringLiteral kOverlapsAttrName = "omnimoe.overlaps";
 
+/// The runtime's functions that put work on streams, as programs call them.
+inline constexpr llvm::StringLiteral kForkFunction = "omnimoe_gpu_fork";
+inline constexpr llvm::StringLiteral kSelectStreamFunction =
+    "omnimoe_gpu_select_stream";
+inline constexpr llvm::StringLiteral kWaitForStreamFunction =
+    "omnimoe_gpu_wait_for_stream";
+
 #define GEN_PASS_DECL
 #include "omnimoe/Conversion/Passes.h.inc"
 

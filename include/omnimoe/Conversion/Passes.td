@@ -165,6 +165,49 @@ def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
+def AssignStreamsPass : Pass<"omnimoe-assign-streams", "ModuleOp"> {
+  let summary = "Let independent parts of a program run side by side";
+  let description = [{
+    What operations read and write is followed to the function's arguments and to
+    the workspace, whose parts do not overlap; an operation of which that is not
+    known waits for all before it and is waited for by all after it. Of two
+    products of few columns that do not need each other's results, such as a
+    router's, the later goes to a second stream. So does a product for whole
+    warpgroups, if something else does not need its result, nor it that one's,
+    and it has fewer tiles than there are multiprocessors: one that has more
+    keeps the second-level cache as busy as other operations do, and would only
+    slow them down.
+
+    The program forks before its first operation, and has come together when it
+    returns. It does not fork for 64 rows or fewer, and where it does not, both
+    streams are the caller's.
+
+    Runs after `omnimoe-plan-workspace` and before `convert-omnimoe-to-gpu`;
+    `convert-gpu-launch-to-runtime` lowers the calls.
+
+    Before:
+    ```mlir
+    scf.forall ... { linalg.matmul ins(%x, %u ...) outs(%rows) }
+    scf.forall ... { linalg.matmul ins(%x, %v ...) outs(%columns) }
+    scf.forall ... { omnimoe.route ins(%rows, %columns) outs(%scores, %experts) }
+    ```
+    After:
+    ```mlir
+    scf.if %many { func.call @omnimoe_gpu_fork() : () -> () }
+    scf.forall ... { linalg.matmul ins(%x, %u ...) outs(%rows) }
+    func.call @omnimoe_gpu_select_stream(%side) : (i32) -> ()
+    scf.forall ... { linalg.matmul ins(%x, %v ...) outs(%columns) }
+    func.call @omnimoe_gpu_select_stream(%caller) : (i32) -> ()
+    func.call @omnimoe_gpu_wait_for_stream(%side) : (i32) -> ()
+    scf.forall ... { omnimoe.route ins(%rows, %columns) outs(%scores, %experts) }
+    ```
+  }];
+  let statistics = [Statistic<"numForked", "forked", "Functions with two streams">];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::omnimoe::OmniMoEDialect"];
+}
+
 def OverlapLaunchesPass : Pass<"omnimoe-overlap-launches", "ModuleOp"> {
   let summary = "Let a kernel be launched while its predecessor ends";
   let description = [{
@@ -175,7 +218,9 @@ def OverlapLaunchesPass : Pass<"omnimoe-overlap-launches", "ModuleOp"> {
     wrote can be seen) and then allows its own successor to be set up
     (`griddepcontrol.launch_dependents`). Its launches are marked, and
     `convert-gpu-launch-to-runtime` asks the driver for a programmatic
-    dependence on the kernel before. A function with one launch is left alone.
+    dependence on the kernel before. A launch right behind a change of streams
+    is not marked: it depends on more than one kernel. A function with one launch
+    is left alone.
 
     Before:
     ```mlir

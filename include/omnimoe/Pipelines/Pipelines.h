@@ -50,6 +50,10 @@ struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
       *this, "schedule",
       llvm::cl::desc("auto, token_centric, expert_centric, dense or hybrid"),
       llvm::cl::init("auto")};
+  Option<bool> concurrent{
+      *this, "concurrent",
+      llvm::cl::desc("Let independent products run on a second stream"),
+      llvm::cl::init(true)};
   Option<bool> overlap{
       *this, "overlap",
       llvm::cl::desc("Launch a kernel while the one before it ends"),

@@ -5,7 +5,7 @@
 // 3. Write the parameters of each launch into one buffer of words on the stack
 //    (the driver copies them) and call the runtime. A tensor map has a place
 //    of its own, where the runtime writes it.
-// 4. Let the runtime copy what the host would copy.
+// 4. Let the runtime copy what the host would copy, and change streams.
 //
 //===----------------------------------------------------------------------===//
 
@@ -78,6 +78,11 @@ static int32_t getSwizzleBytes(nvgpu::TensorMapSwizzleKind kind) {
   }
 }
 
+static bool isChangeOfStreams(StringRef function) {
+  return function == kForkFunction || function == kSelectStreamFunction ||
+         function == kWaitForStreamFunction;
+}
+
 namespace {
 /// The launches and copies of one function.
 class LaunchConverter {
@@ -94,6 +99,11 @@ public:
     SmallVector<memref::CopyOp> copies;
     function.walk([&](gpu::LaunchFuncOp op) { launches.push_back(op); });
     function.walk([&](memref::CopyOp op) { copies.push_back(op); });
+    SmallVector<func::CallOp> changes;
+    function.walk([&](func::CallOp op) {
+      if (isChangeOfStreams(op.getCallee()))
+        changes.push_back(op);
+    });
     if (failed(function.insertArgument(function.getNumArguments(), pointer, {},
                                        function.getLoc())))
       return failure();
@@ -105,6 +115,11 @@ public:
       if (failed(convert(launch)))
         return failure();
     eraseTensorMaps();
+    for (func::CallOp change : changes) {
+      b.setInsertionPoint(change);
+      callRuntime(change.getCallee(), llvm::to_vector(change.getOperands()));
+      change.erase();
+    }
     for (memref::CopyOp copy : copies)
       if (failed(convert(copy)))
         return failure();
@@ -334,6 +349,10 @@ struct ConvertGPULaunchToRuntimePass
     if (module->hasAttr(kKernelsAttr))
       return;
     llvm::SetVector<SymbolRefAttr> kernels;
+    // The runtime's functions take their queue as well.
+    for (auto function : llvm::to_vector(module.getOps<func::FuncOp>()))
+      if (function.isExternal() && isChangeOfStreams(function.getName()))
+        function.erase();
     for (auto function : llvm::to_vector(module.getOps<func::FuncOp>())) {
       bool launches =
           function

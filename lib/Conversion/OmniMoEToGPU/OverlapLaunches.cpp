@@ -32,20 +32,50 @@ struct OverlapLaunchesPass
   void runOnOperation() override {
     for (auto function : getOperation().getOps<func::FuncOp>()) {
       SmallVector<gpu::LaunchFuncOp> launches;
-      function.walk([&](gpu::LaunchFuncOp op) { launches.push_back(op); });
+      DenseSet<Operation *> behindChange;
+      if (!function.isExternal())
+        collect(function.getBody().front(), /*changed=*/false, launches,
+                behindChange);
       if (launches.size() < 2)
         continue;
       for (gpu::LaunchFuncOp launch : launches)
-        overlap(launch);
+        overlap(launch, !behindChange.contains(launch));
     }
   }
 
-  void overlap(gpu::LaunchFuncOp launch) {
+  /// The launches in order, and those that the program changes streams right
+  /// before; returns whether one behind `body` would be.
+  bool collect(Block &body, bool changed,
+               SmallVectorImpl<gpu::LaunchFuncOp> &launches,
+               DenseSet<Operation *> &behindChange) {
+    for (Operation &op : body) {
+      if (isa<func::CallOp>(op)) {
+        changed = true;
+      } else if (auto launch = dyn_cast<gpu::LaunchFuncOp>(op)) {
+        launches.push_back(launch);
+        if (changed)
+          behindChange.insert(launch);
+        changed = false;
+      }
+      // A branch without another guards what has no work.
+      bool after = false, any = false;
+      for (Region &region : op.getRegions())
+        for (Block &inner : region) {
+          after |= collect(inner, changed, launches, behindChange);
+          any = true;
+        }
+      changed = any ? after : changed;
+    }
+    return changed;
+  }
+
+  void overlap(gpu::LaunchFuncOp launch, bool marks) {
     auto kernel = SymbolTable::lookupNearestSymbolFrom<gpu::GPUFuncOp>(
         launch, launch.getKernelAttr());
     if (!kernel)
       return;
-    launch->setAttr(kOverlapsAttrName, UnitAttr::get(&getContext()));
+    if (marks)
+      launch->setAttr(kOverlapsAttrName, UnitAttr::get(&getContext()));
     if (kernel->hasAttr(kOverlapsAttrName))
       return;
     kernel->setAttr(kOverlapsAttrName, UnitAttr::get(&getContext()));

@@ -140,3 +140,34 @@ module attributes {gpu.container_module} {
     return
   }
 }
+
+// -----
+
+// Changes of streams are the runtime's as well.
+// CHECK-DAG: llvm.func @omnimoe_gpu_fork(!llvm.ptr)
+// CHECK-DAG: llvm.func @omnimoe_gpu_select_stream(!llvm.ptr, i32)
+// CHECK-DAG: llvm.func @omnimoe_gpu_wait_for_stream(!llvm.ptr, i32)
+// CHECK-NOT: func.func private
+// CHECK-LABEL: func.func @streams(
+// CHECK-SAME:    %[[QUEUE:.*]]: !llvm.ptr)
+// CHECK: llvm.call @omnimoe_gpu_fork(%[[QUEUE]])
+// CHECK: llvm.call @omnimoe_gpu_select_stream(%[[QUEUE]], %{{.*}})
+// CHECK: llvm.call @omnimoe_gpu_launch
+// CHECK: llvm.call @omnimoe_gpu_wait_for_stream(%[[QUEUE]], %{{.*}})
+module attributes {gpu.container_module} {
+  gpu.module @kernels {
+    gpu.func @first(%n: index) kernel { gpu.return }
+  }
+  func.func private @omnimoe_gpu_fork()
+  func.func private @omnimoe_gpu_select_stream(i32)
+  func.func private @omnimoe_gpu_wait_for_stream(i32)
+  func.func @streams() attributes {llvm.emit_c_interface} {
+    %c1 = arith.constant 1 : index
+    %side = arith.constant 1 : i32
+    call @omnimoe_gpu_fork() : () -> ()
+    call @omnimoe_gpu_select_stream(%side) : (i32) -> ()
+    gpu.launch_func @kernels::@first blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%c1 : index)
+    call @omnimoe_gpu_wait_for_stream(%side) : (i32) -> ()
+    return
+  }
+}

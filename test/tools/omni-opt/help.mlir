@@ -28,6 +28,7 @@
 // CHECK-NEXT:   --vector-bits=<long>
 // CHECK:      --omnimoe-to-nvvm
 // CHECK-NEXT:   --chip=<string>
+// CHECK-NEXT:   --concurrent
 // CHECK-NEXT:   --features=<string>
 // CHECK-NEXT:   --format=<string>
 // CHECK-NEXT:   --overlap
