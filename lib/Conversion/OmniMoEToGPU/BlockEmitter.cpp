@@ -18,18 +18,22 @@ using namespace mlir::omnimoe;
 void BlockEmitter::barrier() { gpu::BarrierOp::create(k); }
 
 void BlockEmitter::foldZeroFills(Block &body) {
-  for (auto combine : body.getOps<CombineOp>()) {
+  auto fold = [&](Operation *op, Value out) {
     // The last operation before that touches the destination.
-    Operation *before = combine->getPrevNode();
-    while (before &&
-           !llvm::is_contained(before->getOperands(), combine.getOut()))
+    Operation *before = op->getPrevNode();
+    while (before && !llvm::is_contained(before->getOperands(), out))
       before = before->getPrevNode();
     auto fill = dyn_cast_or_null<linalg::FillOp>(before);
     if (!fill || !isZeroFloat(OpFoldResult(fill.value())))
-      continue;
-    startsAtZero.insert(combine);
+      return;
+    startsAtZero.insert(op);
     fill->erase();
-  }
+  };
+  for (auto combine : body.getOps<CombineOp>())
+    fold(combine, combine.getOut());
+  for (auto op : body.getOps<linalg::LinalgOp>())
+    if (std::optional<MatrixProduct> product = matchMatrixProduct(op))
+      fold(op, product->result->get());
 }
 
 LogicalResult BlockEmitter::emit(Operation *op) {
@@ -86,8 +90,10 @@ LogicalResult BlockEmitter::emitProduct(const MatrixProduct &product) {
     return failure();
   std::unique_ptr<TileMultiplier> multiplier =
       createTensorCoreMultiplier(k, launch, *tile);
-  return TileEpilogue(k, *product.op->getBlock(), *multiplier)
-      .emitProduct(product);
+  TileEpilogue epilogue(k, *product.op->getBlock(), *multiplier);
+  if (startsAtZero.contains(product.op))
+    epilogue.startAtZero(product.result->get());
+  return epilogue.emitProduct(product);
 }
 
 LogicalResult BlockEmitter::emitRoute(RouteOp op) {

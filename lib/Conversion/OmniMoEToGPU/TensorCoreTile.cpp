@@ -10,8 +10,8 @@
 // Smaller tiles belong to products with few of them, about one for each
 // multiprocessor: their rings are as deep as the latency of memory asks for.
 // Where there are even fewer, the blocks of a cluster share the sums of a tile:
-// each takes a part of the summed loop, and all add the parts up in order out
-// of each other's shared memory.
+// each takes a part of the summed loop, and the first adds the parts up in order
+// out of the others' shared memory.
 //
 //===----------------------------------------------------------------------===//
 
@@ -81,7 +81,8 @@ public:
 private:
   void emitPositions();
   StagedOperand stage(OpOperand *operand, bool transposed, bool isLeft);
-  void load(const StagedOperand &operand, Value stage, Value summed);
+  void load(const StagedOperand &operand, Value stage, Value summed,
+            Value isOwn);
   SmallVector<Value> loadFragments(const StagedOperand &operand, Value stage,
                                    int64_t along, int64_t depth);
   TileSums multiplyStage(const StagedOperand &left, const StagedOperand &right,
@@ -203,15 +204,18 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
   return staged;
 }
 
-/// Copies the operand's tile at `summed` to `stage`, with zeros where it ends.
+/// Copies the operand's tile at `summed` to `stage`, with zeros where it ends,
+/// or where it is another block's.
 void TensorCoreMultiplier::load(const StagedOperand &operand, Value stage,
-                                Value summed) {
+                                Value summed, Value isOwn) {
   const StoredOperand &stored = operand.stored;
   int64_t bytes = stored.elements * kElementBytes;
   int64_t size = operand.isLeft ? layout.tile.rows : layout.tile.columns;
   Value target = k.mul(stage, layout.getStageElements(operand.isLeft));
-  for (const TilePiece &piece :
+  for (TilePiece &piece :
        getTilePieces(k, threadId, stored, size, layout.depth, summed)) {
+    if (isOwn)
+      piece.valid = k.both(piece.valid, isOwn);
     Value offset =
         k.add(target, k.add(k.mul(piece.row, operand.pitch), piece.column));
     Value destination = movePointer(k, operand.ring, k.getI16Type(), offset);
@@ -319,8 +323,11 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
   auto loadStep = [&](Value step) {
     Value stage = arith::RemUIOp::create(k, step, k.index(layout.stages));
     Value summed = k.mul(k.add(first, step), layout.depth);
-    load(left, stage, summed);
-    load(right, stage, summed);
+    Value isOwn;
+    if (parts > 1)
+      isOwn = k.compare(arith::CmpIPredicate::ult, step, steps);
+    load(left, stage, summed, isOwn);
+    load(right, stage, summed, isOwn);
     NVVM::CpAsyncCommitGroupOp::create(k);
   };
   for (int64_t step = 0; step < layout.stages - 1; ++step)
@@ -347,7 +354,7 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
   return sums;
 }
 
-/// The sums of all parts, in the order of the parts.
+/// The sums of all parts, in the order of the parts, in the first block.
 TileSums TensorCoreMultiplier::addParts(ValueRange own) {
   Type f32 = k.getF32Type();
   auto remoteType =
@@ -364,19 +371,31 @@ TileSums TensorCoreMultiplier::addParts(ValueRange own) {
     NVVM::ClusterWaitOp::create(k, k.getUnitAttr());
   };
   meet();
-  TileSums sums;
-  for (Value place : places) {
-    Value sum;
-    for (int64_t other = 0; other < parts; ++other) {
-      Value remote = NVVM::MapaOp::create(k, remoteType, place, k.i32(other));
-      Value value = LLVM::LoadOp::create(k, f32, remote);
-      sum = sum ? arith::AddFOp::create(k, sum, value).getResult() : value;
+  // Only the first block has a use for them.
+  Value isFirst = k.compare(arith::CmpIPredicate::eq, part, k.index(0));
+  auto choice =
+      scf::IfOp::create(k, SmallVector<Type>(own.size(), f32), isFirst,
+                        /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(k);
+    k.setInsertionPointToStart(choice.thenBlock());
+    TileSums sums;
+    for (auto [value, place] : llvm::zip(own, places)) {
+      Value sum = value;
+      for (int64_t other = 1; other < parts; ++other) {
+        Value remote = NVVM::MapaOp::create(k, remoteType, place, k.i32(other));
+        sum = arith::AddFOp::create(
+            k, sum, LLVM::LoadOp::create(k, f32, remote)->getResult(0));
+      }
+      sums.push_back(sum);
     }
-    sums.push_back(sum);
+    scf::YieldOp::create(k, sums);
+    k.setInsertionPointToStart(choice.elseBlock());
+    scf::YieldOp::create(k, own);
   }
   // Nothing is overwritten, and no block ends, before all have read.
   meet();
-  return sums;
+  return llvm::to_vector_of<Value>(choice.getResults());
 }
 
 std::unique_ptr<TileMultiplier> mlir::omnimoe::createTensorCoreMultiplier(

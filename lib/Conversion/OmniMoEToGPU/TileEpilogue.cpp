@@ -111,6 +111,11 @@ void TileEpilogue::storeSums(const TileSums &values, Value memref) {
                });
 }
 
+void TileEpilogue::startAtZero(Value result) {
+  sums[result] = TileSums(fragments.size() * multiplier.getFragmentWidth(),
+                          k.real(k.getF32Type(), 0.0));
+}
+
 LogicalResult TileEpilogue::emitProduct(const MatrixProduct &product) {
   for (OpOperand &operand : product.op->getOpOperands()) {
     auto type = cast<MemRefType>(operand.get().getType());

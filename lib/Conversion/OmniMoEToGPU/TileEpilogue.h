@@ -32,8 +32,9 @@ public:
   /// fragment. Only for bodies of which `mayKeep` is true.
   FailureOr<SmallVector<Value>> emitAndKeep();
 
-  /// Emits one product alone, which adds to its result in memory.
+  /// Emits one product alone, which adds to its result in memory, or to zero.
   LogicalResult emitProduct(const MatrixProduct &product);
+  void startAtZero(Value result);
 
   /// True if `body` has one result, and takes nothing else from memory that is
   /// made of the sums.
