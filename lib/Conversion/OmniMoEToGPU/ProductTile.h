@@ -50,6 +50,28 @@ protected:
   Value threadId;
 };
 
+/// Stands for products whose sums are computed before the operations of their
+/// tile are walked, in the order of the products.
+class ReadySums : public TileMultiplier {
+public:
+  ReadySums(KernelBuilder &k, int64_t fragmentWidth,
+            SmallVector<Fragment> fragments, SmallVector<TileSums> sums)
+      : TileMultiplier(k, Value()), fragmentWidth(fragmentWidth),
+        fragments(std::move(fragments)), sums(std::move(sums)) {}
+
+  int64_t getFragmentWidth() const override { return fragmentWidth; }
+  SmallVector<Fragment> getFragments() override { return fragments; }
+  TileSums multiply(const MatrixProduct &, TileSums) override {
+    return sums[next++];
+  }
+
+private:
+  int64_t fragmentWidth;
+  SmallVector<Fragment> fragments;
+  SmallVector<TileSums> sums;
+  size_t next = 0;
+};
+
 /// Products of two f16 or two bf16 matrices by tensor cores (mma.sync), in
 /// tiles of up to `tile`. The launch has `parts` blocks along its last
 /// dimension, a cluster, that share the summed loop.

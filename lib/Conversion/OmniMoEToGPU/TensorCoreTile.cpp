@@ -9,12 +9,11 @@
 // Large tiles have small rings, so that several blocks share a multiprocessor.
 // Smaller tiles belong to products with few of them, about one for each
 // multiprocessor: their rings are as deep as the latency of memory asks for.
-// Where there are even fewer, the blocks of a cluster share the sums of a tile:
-// each takes a part of the summed loop, and the first adds the parts up in order
-// out of the others' shared memory.
+// Where there are even fewer, the blocks of a cluster share the sums of a tile.
 //
 //===----------------------------------------------------------------------===//
 
+#include "ClusterParts.h"
 #include "DevicePointer.h"
 #include "ProductTile.h"
 
@@ -88,7 +87,7 @@ private:
   TileSums multiplyStage(const StagedOperand &left, const StagedOperand &right,
                          Value stage, ValueRange sums);
 
-  TileSums addParts(ValueRange own);
+  TileSums addAllParts(ValueRange own);
 
   TileLayout layout;
   int64_t parts; ///< of the summed loop, one for each block of a cluster
@@ -347,54 +346,32 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
   NVVM::CpAsyncWaitGroupOp::create(k, 0);
   gpu::BarrierOp::create(k);
   if (parts > 1) {
-    sums = addParts(sums);
+    sums = addAllParts(sums);
     for (auto [sum, start] : llvm::zip(sums, before))
       sum = arith::AddFOp::create(k, start, sum);
   }
   return sums;
 }
 
-/// The sums of all parts, in the order of the parts, in the first block.
-TileSums TensorCoreMultiplier::addParts(ValueRange own) {
-  Type f32 = k.getF32Type();
-  auto remoteType =
-      LLVM::LLVMPointerType::get(k.getContext(), kSharedClusterSpace);
-  // A thread of each block has the same elements.
-  SmallVector<Value> places;
-  for (int64_t i = 0; i < int64_t(own.size()); ++i)
-    places.push_back(
-        movePointer(k, shared, f32, k.add(threadId, i * kTileThreads)));
-  for (auto [value, place] : llvm::zip(own, places))
-    LLVM::StoreOp::create(k, value, place);
-  auto meet = [&] {
-    NVVM::ClusterArriveOp::create(k, k.getUnitAttr());
-    NVVM::ClusterWaitOp::create(k, k.getUnitAttr());
-  };
-  meet();
-  // Only the first block has a use for them.
+/// The sums of all parts in the first block; the others have no use for them.
+TileSums TensorCoreMultiplier::addAllParts(ValueRange own) {
+  Value thread = arith::IndexCastOp::create(k, k.getI32Type(), threadId);
+  storePart(k, own, shared, thread, kTileThreads);
+  meetInCluster(k);
   Value isFirst = k.compare(arith::CmpIPredicate::eq, part, k.index(0));
-  auto choice =
-      scf::IfOp::create(k, SmallVector<Type>(own.size(), f32), isFirst,
-                        /*withElseRegion=*/true);
+  auto choice = scf::IfOp::create(
+      k, SmallVector<Type>(own.size(), k.getF32Type()), isFirst,
+      /*withElseRegion=*/true);
   {
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPointToStart(choice.thenBlock());
-    TileSums sums;
-    for (auto [value, place] : llvm::zip(own, places)) {
-      Value sum = value;
-      for (int64_t other = 1; other < parts; ++other) {
-        Value remote = NVVM::MapaOp::create(k, remoteType, place, k.i32(other));
-        sum = arith::AddFOp::create(
-            k, sum, LLVM::LoadOp::create(k, f32, remote)->getResult(0));
-      }
-      sums.push_back(sum);
-    }
-    scf::YieldOp::create(k, sums);
+    scf::YieldOp::create(k, addParts(k, shared, thread, kTileThreads, parts,
+                                     k.i32(0), own.size()));
     k.setInsertionPointToStart(choice.elseBlock());
     scf::YieldOp::create(k, own);
   }
-  // Nothing is overwritten, and no block ends, before all have read.
-  meet();
+  // Nothing is overwritten, and no block ends, before all has been read.
+  meetInCluster(k);
   return llvm::to_vector_of<Value>(choice.getResults());
 }
 

@@ -14,6 +14,7 @@
 #include "WarpgroupProduct.h"
 
 #include "BarrierRing.h"
+#include "ClusterParts.h"
 #include "DevicePointer.h"
 #include "TensorMaps.h"
 #include "TileEpilogue.h"
@@ -34,7 +35,7 @@ static constexpr int64_t kThreads = 128 * (kConsumers + 1);
 static constexpr int64_t kWarpsOfGroup = 4;
 static constexpr int64_t kStages = 4;
 /// Elements of the summed loop in a stage: a swizzled row of 128 bytes.
-static constexpr int64_t kDepth = 64;
+static constexpr int64_t kDepth = kWarpgroupTileDepth;
 /// Bytes that the stages are aligned to, as swizzling asks for.
 static constexpr int64_t kStageAlignment = 1024;
 /// Tiles along the rows that are computed near each other in time, so that
@@ -44,30 +45,12 @@ static constexpr int64_t kRasterRows = 8;
 static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
 /// Pieces that a carried tile is stored in.
 static constexpr int64_t kStoreRounds = 4;
+/// The barrier of the consumers alone; the first is the block's.
+static constexpr int64_t kConsumerBarrier = 1;
 /// Neighbouring columns that a thread holds of a row.
 static constexpr int64_t kFragmentWidth = 8;
 
 namespace {
-/// The products' sums, computed before their operations are walked.
-class ReadySums : public TileMultiplier {
-public:
-  ReadySums(KernelBuilder &k, SmallVector<Fragment> fragments,
-            SmallVector<TileSums> sums)
-      : TileMultiplier(k, Value()), fragments(std::move(fragments)),
-        sums(std::move(sums)) {}
-
-  int64_t getFragmentWidth() const override { return kFragmentWidth; }
-  SmallVector<Fragment> getFragments() override { return fragments; }
-  TileSums multiply(const MatrixProduct &, TileSums) override {
-    return sums[next++];
-  }
-
-private:
-  SmallVector<Fragment> fragments;
-  SmallVector<TileSums> sums;
-  size_t next = 0;
-};
-
 class WarpgroupKernel {
 public:
   WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
@@ -94,7 +77,8 @@ private:
                            Value accumulators, CarriedTile &finished);
   void storeCarried(const CarriedTile &carried, int64_t round);
   Value getStage(Value stage);
-  SmallVector<Fragment> getFragments();
+  SmallVector<Fragment> getFragments(int64_t held, Value firstColumn);
+  TileSums shareParts(const TileSums &own);
   CarriedTile getCarried(ValueRange values);
   SmallVector<Value> getValues(const CarriedTile &carried);
 
@@ -110,6 +94,7 @@ private:
 
   BarrierRing ring;
   Value thread, warp, group, lane;
+  Value part; ///< of the summed loop that the block takes
   Value rowTiles, columnTiles, tiles, firstTile, tileStep;
   Value stages;
 };
@@ -123,11 +108,11 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
       columns(kWarpgroupTileColumns / numProducts), ring(k, launch, kStages) {
   auto leftType = cast<MemRefType>(tile.left.getType());
   elementType = leftType.getElementType();
-  steps = llvm::divideCeil(leftType.getDimSize(1), kDepth);
+  steps = llvm::divideCeil(leftType.getDimSize(1), kDepth) / tile.parts;
   leftBytes = kWarpgroupTileRows * kSwizzleBytes;
   rightBytes = kWarpgroupTileColumns * kSwizzleBytes;
   Type resultType = getElementTypeOrSelf(tile.result.getType());
-  keeps = resultType.getIntOrFloatBitWidth() == 16 &&
+  keeps = tile.parts == 1 && resultType.getIntOrFloatBitWidth() == 16 &&
           TileEpilogue::mayKeep(*this->tile.forall.getBody());
   rounds = 1;
   while (keeps && 2 * rounds <= std::min(kStoreRounds, steps))
@@ -139,6 +124,7 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   thread = toI32(launch.getThreadIds().x);
   firstTile = toI32(launch.getBlockIds().x);
   tileStep = toI32(launch.getGridSize().x);
+  part = toI32(launch.getBlockIds().z);
   lane = arith::AndIOp::create(k, thread, k.i32(31));
   // The same for all lanes, and known to be.
   Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
@@ -199,6 +185,8 @@ void WarpgroupKernel::emitProducer() {
                  Value left = getStage(at.stage);
                  Value right =
                      movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
+                 if (tile.parts > 1)
+                   step = k.add(k.mul(part, steps), step);
                  Value column = k.mul(step, kDepth);
                  copyTile(k, left, leftMap, barrier, position.row, column);
                  for (Value map : rightMaps) {
@@ -213,8 +201,10 @@ void WarpgroupKernel::emitProducer() {
          });
 }
 
-/// A thread has, for each 32 columns, 8 neighbours of two rows.
-SmallVector<Fragment> WarpgroupKernel::getFragments() {
+/// A thread has, for each 32 of the `held` columns from `firstColumn` on, 8
+/// neighbours of two rows.
+SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
+                                                    Value firstColumn) {
   auto toIndex = [&](Value value) {
     return arith::IndexCastOp::create(k, k.getIndexType(), value);
   };
@@ -222,8 +212,10 @@ SmallVector<Fragment> WarpgroupKernel::getFragments() {
                     arith::ShRUIOp::create(k, lane, k.i32(2)));
   Value column =
       k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth);
+  if (firstColumn)
+    column = k.add(column, firstColumn);
   SmallVector<Fragment> fragments;
-  for (int64_t at = 0; at < columns; at += kPermutedRows)
+  for (int64_t at = 0; at < held; at += kPermutedRows)
     for (int64_t half : {0, 8})
       fragments.push_back(
           {toIndex(k.add(row, half)), toIndex(k.add(column, at))});
@@ -279,6 +271,20 @@ void WarpgroupKernel::storeCarried(const CarriedTile &carried, int64_t round) {
   }
 }
 
+/// Each block of a cluster adds up all parts of the sums of some columns. The
+/// stages' memory is free by then.
+TileSums WarpgroupKernel::shareParts(const TileSums &own) {
+  Value consumer = k.sub(thread, kThreads - kConsumers * 128);
+  NVVM::BarrierOp::create(k, Type(), k.i32(kConsumerBarrier),
+                          k.i32(kConsumers * 128), NVVM::BarrierReductionAttr(),
+                          Value());
+  storePart(k, own, stages, consumer, kConsumers * 128);
+  meetInCluster(k);
+  int64_t share = own.size() / tile.parts;
+  return addParts(k, stages, consumer, kConsumers * 128, tile.parts,
+                  k.mul(part, share), share);
+}
+
 /// Makes the results of the sums, by the operations of the tile.
 LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
                                           Value accumulators,
@@ -303,7 +309,14 @@ LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
       mapping.map(
           tile.forall.getInductionVar(loop),
           arith::IndexCastOp::create(k, k.getIndexType(), iv)->getResult(0));
-  ReadySums multiplier(k, getFragments(), std::move(sums));
+  int64_t held = columns / tile.parts;
+  Value firstColumn;
+  if (tile.parts > 1) {
+    sums.front() = shareParts(sums.front());
+    firstColumn = k.mul(part, held);
+  }
+  ReadySums multiplier(k, kFragmentWidth, getFragments(held, firstColumn),
+                       std::move(sums));
   for (Operation &op : tile.forall.getBody()->without_terminator())
     k.clone(op, mapping);
   TileEpilogue epilogue(k, *body, multiplier);
@@ -418,23 +431,18 @@ LogicalResult WarpgroupKernel::emit() {
         Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
         Value isFirst = k.compare(arith::CmpIPredicate::eq, warp, k.i32(0));
         k.when(k.both(isFirst, elected), [&] { emitProducer(); });
+        // Consumers meet before and after they read each other's parts.
+        for (int64_t meeting = 0; tile.parts > 1 && meeting < 2; ++meeting)
+          meetInCluster(k);
       },
       [&] {
         NVVM::SetMaxRegisterOp::create(k, kConsumerRegisters,
                                        NVVM::SetMaxRegisterAction::increase);
         result = emitConsumer();
+        if (tile.parts > 1)
+          meetInCluster(k);
       });
   return result;
-}
-
-Value mlir::omnimoe::getNumTiles(KernelBuilder &k, const WarpgroupTile &tile) {
-  int64_t columns = kWarpgroupTileColumns / tile.products.size();
-  Value rowTiles = arith::CeilDivUIOp::create(
-      k, memref::DimOp::create(k, tile.result, 0), k.index(kWarpgroupTileRows));
-  return k.mul(
-      rowTiles,
-      llvm::divideCeil(cast<MemRefType>(tile.result.getType()).getDimSize(1),
-                       columns));
 }
 
 LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
@@ -452,6 +460,9 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
   Value turns =
       arith::CeilDivUIOp::create(k, tiles, k.index(target.getUnits()));
   Value blocks = arith::CeilDivUIOp::create(k, tiles, k.max(turns, k.index(1)));
+  // A cluster has one tile: its memory is not free for another before the end.
+  if (tile.parts > 1)
+    blocks = tiles;
   LogicalResult result = success();
   k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
     Value leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
@@ -462,8 +473,9 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
         kStageAlignment +
         kStages * kSwizzleBytes * (kWarpgroupTileRows + kWarpgroupTileColumns);
     Value one = k.index(1);
-    auto launch = gpu::LaunchOp::create(k, blocks, one, one, k.index(kThreads),
-                                        one, one, k.i32(bytes));
+    auto launch =
+        gpu::LaunchOp::create(k, blocks, one, k.index(tile.parts),
+                              k.index(kThreads), one, one, k.i32(bytes));
     launch.setModuleAttr(module);
     launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
     OpBuilder::InsertionGuard guard(k);

@@ -30,6 +30,8 @@ struct WarpgroupTile {
   /// The loops of `forall` that run along rows and columns; -1 if one tile
   /// covers all.
   int64_t rowLoop, columnLoop;
+  /// Blocks, a cluster, that take a part of the summed loop each.
+  int64_t parts = 1;
 };
 
 /// `forall` as such a tile, if the kernel can compute it.

@@ -69,6 +69,13 @@ static Value getStored(Block &body) {
   return stored;
 }
 
+/// True if the parts of the one product's sums are equal, and whole steps.
+static bool canSharePart(const WarpgroupTile &tile) {
+  int64_t summed = cast<MemRefType>(tile.left.getType()).getDimSize(1);
+  return tile.products.size() == 1 &&
+         summed % (tile.parts * kWarpgroupTileDepth) == 0;
+}
+
 std::optional<WarpgroupTile>
 mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
   WarpgroupTile tile{forall, {}, {}, {}, {}, -1, -1};
@@ -130,6 +137,20 @@ mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
     if (!canWarpgroupsMultiply(left->matrix, right->matrix))
       return std::nullopt;
   }
+  if (auto parts = forall->getAttrOfType<IntegerAttr>(kPartsAttrName))
+    tile.parts = parts.getInt();
+  if (tile.parts > 1 && !canSharePart(tile))
+    return std::nullopt;
   return forall.isDefinedOutsideOfLoop(tile.result) ? std::optional(tile)
                                                     : std::nullopt;
+}
+
+Value mlir::omnimoe::getNumTiles(KernelBuilder &k, const WarpgroupTile &tile) {
+  int64_t columns = kWarpgroupTileColumns / tile.products.size();
+  Value rowTiles = arith::CeilDivUIOp::create(
+      k, memref::DimOp::create(k, tile.result, 0), k.index(kWarpgroupTileRows));
+  return k.mul(
+      rowTiles,
+      llvm::divideCeil(cast<MemRefType>(tile.result.getType()).getDimSize(1),
+                       columns));
 }

@@ -95,11 +95,11 @@ func.func @fma(%a: memref<40x32xf32>, %b: memref<24x32xbf16>, %c: memref<40x24xf
 // CHECK: arith.cmpi eq, %[[PART]]
 // CHECK: nvvm.cp.async.wait.group 6
 // CHECK: nvvm.mma.sync
-// CHECK: nvvm.cluster.arrive {aligned}
-// CHECK: nvvm.cluster.wait {aligned}
+// CHECK: nvvm.cluster.arrive
+// CHECK: nvvm.cluster.wait
 // CHECK: scf.if
-// CHECK-COUNT-7: nvvm.mapa
-// CHECK: nvvm.cluster.arrive {aligned}
+// CHECK-COUNT-8: nvvm.mapa
+// CHECK: nvvm.cluster.arrive
 // CHECK: vector.store
 module attributes {omnimoe.target = #target} {
   func.func @few_rows(%x: memref<?x4096xbf16>, %w: memref<1024x4096xbf16>, %y: memref<?x1024xf32>) {

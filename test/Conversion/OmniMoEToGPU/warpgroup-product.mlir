@@ -125,3 +125,42 @@ module attributes {omnimoe.target = #target} {
     return
   }
 }
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+#target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
+
+// The blocks of a cluster take a quarter of the sums each, and then add up all of
+// a quarter of the columns.
+
+// CHECK-LABEL: func.func @parts
+// CHECK: %[[TILES:.*]] = arith.muli
+// CHECK: gpu.launch blocks(%{{.*}}, %{{.*}}, %[[PART:.*]]) in (%{{.*}} = %[[TILES]], %{{.*}} = %{{.*}}, %{{.*}} = %c4{{[_0-9]*}})
+// CHECK: arith.index_cast %[[PART]] : index to i32
+// CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-COUNT-2: nvvm.cluster.wait
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.barrier id = %{{.*}} number_of_threads = %{{.*}}
+// CHECK-COUNT-128: llvm.store %{{.*}} : f32, !llvm.ptr<3>
+// CHECK: nvvm.cluster.wait
+// CHECK: nvvm.mapa
+// CHECK-COUNT-32: llvm.load %{{.*}} : !llvm.ptr<7> -> f32
+// CHECK-COUNT-3: nvvm.mapa
+// CHECK: vector.store {{.*}} : memref<?x256xf32, strided<[256, 1], offset: ?>>, vector<8xf32>
+// CHECK: nvvm.cluster.wait
+module attributes {omnimoe.target = #target} {
+  func.func @parts(%x: memref<?x2048xf16>, %w: memref<256x2048xf16>, %y: memref<?x256xf32>) {
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %T = memref.dim %x, %c0 : memref<?x2048xf16>
+    scf.forall (%i) = (0) to (%T) step (128) {
+      %m = affine.min affine_map<(d0)[s0] -> (-d0 + s0, 128)>(%i)[%T]
+      %xt = memref.subview %x[%i, 0] [%m, 2048] [1, 1] : memref<?x2048xf16> to memref<?x2048xf16, strided<[2048, 1], offset: ?>>
+      %yt = memref.subview %y[%i, 0] [%m, 256] [1, 1] : memref<?x256xf32> to memref<?x256xf32, strided<[256, 1], offset: ?>>
+      linalg.fill ins(%zero : f32) outs(%yt : memref<?x256xf32, strided<[256, 1], offset: ?>>)
+      linalg.matmul indexing_maps = #nt ins(%xt, %w : memref<?x2048xf16, strided<[2048, 1], offset: ?>>, memref<256x2048xf16>) outs(%yt : memref<?x256xf32, strided<[256, 1], offset: ?>>)
+    } {omnimoe.parts = 4 : i64}
+    return
+  }
+}

@@ -133,3 +133,20 @@ ProductTile mlir::omnimoe::chooseProductTile(ArrayRef<MatrixProduct> products,
                           kNarrowTileRows)};
   return {kSmallTileSize, kSmallTileSize};
 }
+
+ProductParts mlir::omnimoe::chooseProductParts(ArrayRef<MatrixProduct> products,
+                                               TargetAttr target) {
+  // A part is long enough for its pipeline to fill and for the parts' sums to
+  // matter little beside it.
+  constexpr int64_t kParts = 4, kLeastSummed = 512;
+  if (!target.isGPU() || products.size() != 1 || !suitsWarpgroups(products))
+    return {};
+  auto right = cast<ShapedType>(products.front().right->get().getType());
+  int64_t summed = right.getDimSize(1);
+  int64_t tiles = llvm::divideCeil(right.getDimSize(0), kWarpgroupTileColumns);
+  int64_t rows = target.getUnits() / (kParts * tiles) * kWarpgroupTileRows;
+  if (summed % (kParts * kWarpgroupTileDepth) != 0 ||
+      summed < kParts * kLeastSummed || rows <= kSmallTileSize)
+    return {};
+  return {kParts, rows};
+}

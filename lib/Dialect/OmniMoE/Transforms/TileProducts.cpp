@@ -6,8 +6,8 @@
 // 3. Let upstream's tile-and-fuse build an scf.forall over rows and columns of
 //    the root, and put the products that it alone uses, and what they are added
 //    to, into the tile; go on at 1. Where another size of tile is better for
-//    few rows, and their number is not known, there are two such loops under an
-//    scf.if.
+//    few rows, or parts of the sums, and their number is not known, there are
+//    several such loops under scf.ifs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -38,6 +38,11 @@ namespace {
 struct TileRoot {
   linalg::LinalgOp op;
   SmallVector<MatrixProduct> products;
+};
+
+/// A way to tile a product of up to so many rows.
+struct Version {
+  int64_t mostRows, parts;
 };
 } // namespace
 
@@ -147,7 +152,7 @@ struct TileProductsPass
     : omnimoe::impl::TileProductsPassBase<TileProductsPass> {
   /// Tiles `root` by what suits `rows` rows.
   LogicalResult tileRoot(IRRewriter &rewriter, TileRoot root, int64_t rows,
-                         TargetAttr target) {
+                         int64_t parts, TargetAttr target) {
     ProductTile tile = chooseProductTile(root.products, rows, target);
     SmallVector<OpFoldResult> sizes(root.op.getNumLoops(),
                                     rewriter.getIndexAttr(0));
@@ -182,6 +187,9 @@ struct TileProductsPass
     if (failed(tiled))
       return root.op.emitOpError("could not be tiled along its rows and "
                                  "columns");
+    if (parts > 1)
+      tiled->loops.front()->setAttr(kPartsAttrName,
+                                    rewriter.getI64IntegerAttr(parts));
     for (OpResult result : root.op->getResults())
       rewriter.replaceAllUsesWith(result, tiled->replacements.lookup(result));
     if (!isProduct) {
@@ -210,39 +218,64 @@ struct TileProductsPass
     return clone;
   }
 
+  /// Which versions of `root` there are, by the rows that they serve.
+  static SmallVector<Version> getVersions(const TileRoot &root,
+                                          TargetAttr target) {
+    constexpr int64_t many = std::numeric_limits<int64_t>::max();
+    SmallVector<Version> versions;
+    if (chooseProductTile(root.products, many, target).rows !=
+        chooseProductTile(root.products, kSmallTileSize, target).rows)
+      versions.push_back({kSmallTileSize, 1});
+    ProductParts parts = chooseProductParts(root.products, target);
+    if (parts.parts > 1)
+      versions.push_back({parts.mostRows, parts.parts});
+    versions.push_back({many, 1});
+    return versions;
+  }
+
   LogicalResult tile(IRRewriter &rewriter, TileRoot root, TargetAttr target) {
     Value result = root.op->getResult(0);
     int64_t rows = cast<ShapedType>(result.getType()).getDimSize(0);
-    if (!ShapedType::isDynamic(rows))
-      return tileRoot(rewriter, root, rows, target);
-    constexpr int64_t many = std::numeric_limits<int64_t>::max();
-    if (chooseProductTile(root.products, many, target).rows ==
-        chooseProductTile(root.products, kSmallTileSize, target).rows)
-      return tileRoot(rewriter, root, many, target);
+    SmallVector<Version> versions = getVersions(root, target);
+    if (!ShapedType::isDynamic(rows)) {
+      Version version = *llvm::find_if(
+          versions, [&](Version known) { return rows <= known.mostRows; });
+      return tileRoot(rewriter, root, rows, version.parts, target);
+    }
+    return tileVersions(rewriter, root, versions, target);
+  }
 
+  /// Lets the number of rows choose among the first of `versions` and others.
+  LogicalResult tileVersions(IRRewriter &rewriter, TileRoot root,
+                             ArrayRef<Version> versions, TargetAttr target) {
+    Version first = versions.front();
+    if (versions.size() == 1)
+      return tileRoot(rewriter, root, first.mostRows, first.parts, target);
+    Value result = root.op->getResult(0);
     Location loc = root.op.getLoc();
     rewriter.setInsertionPoint(root.op);
     Value few = arith::CmpIOp::create(
         rewriter, loc, arith::CmpIPredicate::ule,
         tensor::DimOp::create(rewriter, loc,
                               root.products.front().result->get(), 0),
-        arith::ConstantIndexOp::create(rewriter, loc, kSmallTileSize));
+        arith::ConstantIndexOp::create(rewriter, loc, first.mostRows));
     auto choice = scf::IfOp::create(rewriter, loc, result.getType(), few,
                                     /*withElseRegion=*/true);
-    SmallVector<TileRoot> versions;
+    SmallVector<TileRoot> clones;
     for (Block *block : {choice.thenBlock(), choice.elseBlock()}) {
       rewriter.setInsertionPointToEnd(block);
-      versions.push_back(cloneRoot(rewriter, root));
-      scf::YieldOp::create(rewriter, loc, versions.back().op->getResult(0));
+      clones.push_back(cloneRoot(rewriter, root));
+      scf::YieldOp::create(rewriter, loc, clones.back().op->getResult(0));
     }
     rewriter.replaceAllUsesWith(result, choice.getResult(0));
     if (root.op != root.products.front().op)
       rewriter.eraseOp(root.op);
     for (const MatrixProduct &product : root.products)
       eraseIfUnused(rewriter, product);
-    if (failed(tileRoot(rewriter, versions[0], kSmallTileSize, target)))
+    if (failed(
+            tileRoot(rewriter, clones[0], first.mostRows, first.parts, target)))
       return failure();
-    return tileRoot(rewriter, versions[1], many, target);
+    return tileVersions(rewriter, clones[1], versions.drop_front(), target);
   }
 
   void runOnOperation() override {

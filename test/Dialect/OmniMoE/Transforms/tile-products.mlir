@@ -147,3 +147,26 @@ func.func @narrow_rows(%x: tensor<?x128xbf16>, %w: tensor<50x128xbf16>, %y: tens
   } -> tensor<?xf32>
   return %r : tensor<?xf32>
 }
+
+// -----
+
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+
+// Long sums are computed in parts where few rows would leave most
+// multiprocessors without a tile.
+// GPU-LABEL: func.func @parts
+// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
+// GPU: scf.if %[[FEW]]
+// GPU: scf.forall {{.*}} step (32, 32)
+// GPU-NOT: omnimoe.parts
+// GPU: %[[SOME:.*]] = arith.cmpi ule, %{{.*}}, %c1024
+// GPU: scf.if %[[SOME]]
+// GPU: scf.forall {{.*}} step (128, 256)
+// GPU: } {omnimoe.parts = 4 : i64}
+// GPU: scf.forall {{.*}} step (128, 256)
+// GPU-NOT: omnimoe.parts
+// GPU: return
+func.func @parts(%x: tensor<?x4096xbf16>, %w: tensor<1024x4096xbf16>, %y: tensor<?x1024xf32>) -> tensor<?x1024xf32> {
+  %p = linalg.matmul indexing_maps = #nt ins(%x, %w : tensor<?x4096xbf16>, tensor<1024x4096xbf16>) outs(%y : tensor<?x1024xf32>) -> tensor<?x1024xf32>
+  return %p : tensor<?x1024xf32>
+}

@@ -269,7 +269,10 @@ def TileProductsPass : Pass<"omnimoe-tile-products", "::mlir::func::FuncOp"> {
     the product becomes part of the tile, as the last thing that is done to the
     sums; one that uses two products, such as SwiGLU, takes both into its tile.
     A GPU computes such a tile in one thread block, with the sums in registers.
-    The size of the tile is chosen for the module's target. A product of at most
+    The size of the tile is chosen for the module's target; where it depends on
+    the number of rows, there are versions under an `scf.if`. So it does for the
+    sums of long rows: few rows of large tiles have them computed in parts, by as
+    many blocks as the attribute `omnimoe.parts` says. A product of at most
     128 columns whose rows are reduced, as a softmax does, is left to
     `omnimoe-tile` on a GPU: a block computes whole rows, and what is made of them.
 

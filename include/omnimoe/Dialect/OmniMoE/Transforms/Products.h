@@ -39,6 +39,8 @@ inline constexpr int64_t kSmallTileSize = 64;
 /// columns.
 inline constexpr int64_t kWarpgroupTileRows = 128;
 inline constexpr int64_t kWarpgroupTileColumns = 256;
+/// What it takes of the summed loop at a time.
+inline constexpr int64_t kWarpgroupTileDepth = 64;
 
 /// Rows of a tile of a product of few columns, and what few columns are: one
 /// tile covers them.
@@ -61,6 +63,17 @@ bool canWarpgroupsMultiply(Value left, Value right);
 /// True if warpgroups can compute `products`, which have the same shape, in one
 /// tile.
 bool suitsWarpgroups(ArrayRef<MatrixProduct> products);
+
+/// On the loop over a product's tiles: blocks that share the sums of one.
+inline constexpr llvm::StringLiteral kPartsAttrName = "omnimoe.parts";
+
+/// In how many parts the sums of a large tile are computed if there are few rows
+/// of tiles, and up to how many rows of the result that is.
+struct ProductParts {
+  int64_t parts = 1, mostRows = 0;
+};
+ProductParts chooseProductParts(ArrayRef<MatrixProduct> products,
+                                TargetAttr target);
 
 /// The tile that suits `products` of `rows` rows on `target`.
 ProductTile chooseProductTile(ArrayRef<MatrixProduct> products, int64_t rows,
