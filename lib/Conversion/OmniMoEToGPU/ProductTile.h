@@ -42,6 +42,9 @@ public:
   virtual int64_t getFragmentWidth() const = 0;
   /// The fragments of a thread.
   virtual SmallVector<Fragment> getFragments() = 0;
+  /// Whether the thread's lane is odd, if each lane of an odd number has the
+  /// fragments right behind those of the lane before it; null if not.
+  virtual Value getIsOddOfPair() { return nullptr; }
   /// `sums` plus the product.
   virtual TileSums multiply(const MatrixProduct &product, TileSums sums) = 0;
 
@@ -55,12 +58,15 @@ protected:
 class ReadySums : public TileMultiplier {
 public:
   ReadySums(KernelBuilder &k, int64_t fragmentWidth,
-            SmallVector<Fragment> fragments, SmallVector<TileSums> sums)
+            SmallVector<Fragment> fragments, SmallVector<TileSums> sums,
+            Value isOddOfPair)
       : TileMultiplier(k, Value()), fragmentWidth(fragmentWidth),
-        fragments(std::move(fragments)), sums(std::move(sums)) {}
+        fragments(std::move(fragments)), sums(std::move(sums)),
+        isOddOfPair(isOddOfPair) {}
 
   int64_t getFragmentWidth() const override { return fragmentWidth; }
   SmallVector<Fragment> getFragments() override { return fragments; }
+  Value getIsOddOfPair() override { return isOddOfPair; }
   TileSums multiply(const MatrixProduct &, TileSums) override {
     return sums[next++];
   }
@@ -69,6 +75,7 @@ private:
   int64_t fragmentWidth;
   SmallVector<Fragment> fragments;
   SmallVector<TileSums> sums;
+  Value isOddOfPair;
   size_t next = 0;
 };
 

@@ -104,6 +104,11 @@ void TileEpilogue::storeSums(const TileSums &values, Value memref) {
     return;
   }
   int64_t width = getWidth({memref});
+  constexpr int64_t sector = 32;
+  Value isOdd = multiplier.getIsOddOfPair();
+  if (isOdd && elementType.isF32() && 4 * width == sector &&
+      getAlignedElements(memref, 2 * width) == 2 * width)
+    return storePairs(values, memref, isOdd);
   forEachPiece(memref::DimOp::create(k, memref, 0),
                memref::DimOp::create(k, memref, 1), width,
                [&](int64_t first, Value row, Value column) {
@@ -114,6 +119,37 @@ void TileEpilogue::storeSums(const TileSums &values, Value memref) {
 void TileEpilogue::startAtZero(Value result) {
   sums[result] = TileSums(fragments.size() * multiplier.getFragmentWidth(),
                           k.real(k.getF32Type(), 0.0));
+}
+
+/// A thread has 32 bytes of a row and stores 16 at a time; the memory behind
+/// the caches is written by 32. So two lanes exchange halves, and store both
+/// halves of what is one's and then of what is the other's.
+void TileEpilogue::storePairs(const TileSums &values, Value memref,
+                              Value isOdd) {
+  constexpr int64_t half = 4;
+  Value rows = memref::DimOp::create(k, memref, 0);
+  Value columns = memref::DimOp::create(k, memref, 1);
+  for (auto [index, fragment] : llvm::enumerate(fragments)) {
+    ArrayRef<Value> own = ArrayRef(values).slice(2 * half * index, 2 * half);
+    SmallVector<Value> first, second;
+    for (int64_t i = 0; i < half; ++i) {
+      Value low = own[i], high = own[half + i];
+      Value others = gpu::ShuffleOp::create(k, k.choose(isOdd, low, high), 1,
+                                            kWarp, gpu::ShuffleMode::XOR)
+                         .getShuffleResult();
+      first.push_back(k.choose(isOdd, others, low));
+      second.push_back(k.choose(isOdd, high, others));
+    }
+    Value column =
+        k.choose(isOdd, k.sub(fragment.column, half), fragment.column);
+    Value inside =
+        k.both(k.compare(arith::CmpIPredicate::ult, fragment.row, rows),
+               k.compare(arith::CmpIPredicate::ult, column, columns));
+    k.when(inside, [&] {
+      store(getVector(first), memref, fragment.row, column);
+      store(getVector(second), memref, fragment.row, k.add(column, 2 * half));
+    });
+  }
 }
 
 LogicalResult TileEpilogue::emitProduct(const MatrixProduct &product) {

@@ -51,6 +51,7 @@ private:
                     llvm::function_ref<void(int64_t, Value, Value)> body);
   TileSums loadSums(Value memref);
   void storeSums(const TileSums &values, Value memref);
+  void storePairs(const TileSums &values, Value memref, Value isOdd);
   Value getVector(ArrayRef<Value> elements);
   /// What the payload of `op` makes of `width` columns.
   Value computePiece(linalg::LinalgOp op, ArrayRef<VectorOperand> operands,

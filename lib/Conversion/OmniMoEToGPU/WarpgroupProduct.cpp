@@ -315,8 +315,10 @@ LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
     sums.front() = shareParts(sums.front());
     firstColumn = k.mul(part, held);
   }
+  Value isOdd = k.compare(arith::CmpIPredicate::ne,
+                          arith::AndIOp::create(k, lane, k.i32(1)), k.i32(0));
   ReadySums multiplier(k, kFragmentWidth, getFragments(held, firstColumn),
-                       std::move(sums));
+                       std::move(sums), isOdd);
   for (Operation &op : tile.forall.getBody()->without_terminator())
     k.clone(op, mapping);
   TileEpilogue epilogue(k, *body, multiplier);

@@ -76,12 +76,14 @@ module attributes {omnimoe.target = #target} {
 #nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
 #target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
 
-// f32 results are stored at once.
+// f32 results are stored at once. Lanes exchange halves of 32 bytes, so that
+// neighbours write what is next to each other.
 
 // CHECK-LABEL: func.func @wide
 // CHECK: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
-// CHECK: vector.store {{.*}} {alignment = 16 : i64} : {{.*}}, vector<8xf32>
+// CHECK-COUNT-4: gpu.shuffle xor
+// CHECK-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : {{.*}}, vector<4xf32>
 // CHECK-NOT: st.global
 module attributes {omnimoe.target = #target} {
   func.func @wide(%x: memref<?x128xf16>, %w: memref<256x128xf16>, %y: memref<?x256xf32>) {
@@ -108,7 +110,8 @@ module attributes {omnimoe.target = #target} {
 
 // CHECK-LABEL: func.func @wide_columns
 // CHECK: nvvm.wgmma.mma_async
-// CHECK: vector.store {{.*}} {alignment = 16 : i64} : {{.*}}, vector<8xf32>
+// CHECK-COUNT-4: gpu.shuffle xor
+// CHECK-COUNT-2: vector.store {{.*}} {alignment = 16 : i64} : {{.*}}, vector<4xf32>
 module attributes {omnimoe.target = #target} {
   func.func @wide_columns(%x: memref<?x128xf16>, %w: memref<512x128xf16>, %y: memref<?x512xf32>) {
     %c0 = arith.constant 0 : index
@@ -147,7 +150,7 @@ module attributes {omnimoe.target = #target} {
 // CHECK: nvvm.mapa
 // CHECK-COUNT-32: llvm.load %{{.*}} : !llvm.ptr<7> -> f32
 // CHECK-COUNT-3: nvvm.mapa
-// CHECK: vector.store {{.*}} : memref<?x256xf32, strided<[256, 1], offset: ?>>, vector<8xf32>
+// CHECK: vector.store {{.*}} : memref<?x256xf32, strided<[256, 1], offset: ?>>, vector<4xf32>
 // CHECK: nvvm.cluster.wait
 module attributes {omnimoe.target = #target} {
   func.func @parts(%x: memref<?x2048xf16>, %w: memref<256x2048xf16>, %y: memref<?x256xf32>) {
