@@ -20,10 +20,26 @@ static std::string toText(const char *brackets, const int64_t *sizes,
 // Launches
 //===----------------------------------------------------------------------===//
 
+/// The first CUDA that captures launches which overlap.
+static constexpr int32_t kOverlapsInCaptures = 12030;
+
+static cuda::Result launch(Queue &queue, const GPUKernel &kernel,
+                           const int64_t *sizes, bool overlaps,
+                           void **parameters) {
+  cuda::LaunchAttribute attribute{cuda::kProgrammaticStreamSerialization, {1}};
+  overlaps &= queue.driver.version >= kOverlapsInCaptures;
+  auto size = [&](int i) { return static_cast<uint32_t>(sizes[i]); };
+  cuda::LaunchConfig config{
+      size(0), size(1), size(2),      size(3),    size(4),
+      size(5), size(6), queue.stream, &attribute, uint32_t(overlaps)};
+  return queue.driver.launchKernel(&config, kernel.function, parameters,
+                                   /*extra=*/nullptr);
+}
+
 void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
                         int64_t gridY, int64_t gridZ, int64_t blockX,
                         int64_t blockY, int64_t blockZ, int64_t sharedBytes,
-                        void **parameters) {
+                        int32_t overlaps, void **parameters) {
   auto &queue = *static_cast<Queue *>(opaque);
   if (!queue.error.empty())
     return;
@@ -42,9 +58,7 @@ void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
   if (std::all_of(std::begin(sizes), std::end(sizes), [](int64_t size) {
         return size >= 0 && size <= std::numeric_limits<uint32_t>::max();
       }))
-    result = queue.driver.launchKernel(
-        kernel.function, gridX, gridY, gridZ, blockX, blockY, blockZ,
-        sharedBytes, queue.stream, parameters, /*extra=*/nullptr);
+    result = launch(queue, kernel, sizes, overlaps, parameters);
   if (result == cuda::kSuccess)
     return;
   queue.error = "kernel '" + queue.program.getKernelName(index) +

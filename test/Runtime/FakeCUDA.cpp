@@ -475,31 +475,36 @@ FAKE(cuLinkDestroy)(LinkState link) {
   return call.result;
 }
 
-FAKE(cuLaunchKernel)(Function function, uint32_t gridX, uint32_t gridY,
-                     uint32_t gridZ, uint32_t blockX, uint32_t blockY,
-                     uint32_t blockZ, uint32_t sharedBytes, Stream stream,
-                     void **parameters, void **extra) {
-  Call call("cuLaunchKernel", Call::NeedsContext);
+FAKE(cuLaunchKernelEx)(const LaunchConfig *config, Function function,
+                       void **parameters, void **extra) {
+  Call call("cuLaunchKernelEx", Call::NeedsContext);
   if (call.result)
     return call.result;
   State &s = state();
   if (!s.modules.count(function->module) ||
       function->module->context != current())
     return kInvalidHandle;
-  if (auto it = s.streams.find(stream);
+  const LaunchConfig &c = *config;
+  if (auto it = s.streams.find(c.stream);
       it != s.streams.end() && it->second != current()->device)
     return kInvalidHandle;
-  uint64_t threads = uint64_t(blockX) * blockY * blockZ;
-  if (!gridX || !gridY || !gridZ || gridX > 0x7fffffff || gridY > 65535 ||
-      gridZ > 65535 || threads == 0 || threads > 1024 || extra ||
-      sharedBytes > uint32_t(function->maxDynamicSharedBytes))
+  uint64_t threads = uint64_t(c.blockX) * c.blockY * c.blockZ;
+  if (!c.gridX || !c.gridY || !c.gridZ || c.gridX > 0x7fffffff ||
+      c.gridY > 65535 || c.gridZ > 65535 || threads == 0 || threads > 1024 ||
+      extra || c.sharedBytes > uint32_t(function->maxDynamicSharedBytes))
     return kInvalidValue;
   char sizes[256];
   std::snprintf(sizes, sizeof(sizes),
                 "device=%d stream=%p grid=%u,%u,%u block=%u,%u,%u shared=%u",
-                current()->device, stream, gridX, gridY, gridZ, blockX, blockY,
-                blockZ, sharedBytes);
-  std::string text = "kernel=" + function->name + " " + sizes + " parameters=";
+                current()->device, c.stream, c.gridX, c.gridY, c.gridZ,
+                c.blockX, c.blockY, c.blockZ, c.sharedBytes);
+  std::string text = "kernel=" + function->name + " " + sizes;
+  for (uint32_t i = 0; i < c.numAttributes; ++i) {
+    if (c.attributes[i].id != kProgrammaticStreamSerialization)
+      return kInvalidValue;
+    text += c.attributes[i].value ? " overlaps" : "";
+  }
+  text += " parameters=";
   for (size_t i = 0; i < function->parameterSizes.size(); ++i) {
     uint64_t value = 0;
     std::memcpy(&value, parameters[i],

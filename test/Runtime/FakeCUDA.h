@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /* The calls since the last clear, one a line: the function and, after a launch,
-   "kernel=NAME device=0 stream=0x2 grid=4,1,1 block=128,1,1 shared=0
+   "kernel=NAME device=0 stream=0x2 grid=4,1,1 block=128,1,1 shared=0 overlaps
    parameters=0x10,0x2a". A call that a capture forbids ends in "forbidden". */
 FAKE_CUDA_EXPORT const char *fake_cuda_log(void);
 FAKE_CUDA_EXPORT void fake_cuda_clear(void);

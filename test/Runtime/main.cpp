@@ -136,11 +136,11 @@ static void entry(void *const *descriptors) {
   omnimoe_gpu_tensor_map(queue, &map, reinterpret_cast<void *>(x[1]),
                          OMNIMOE_F32, 2, sizes, strides, box, 32);
   void *first[] = {&map};
-  omnimoe_gpu_launch(queue, 0, 0, 1, 1, 128, 1, 1, 0, first); // no blocks
-  omnimoe_gpu_launch(queue, 0, x[3], 1, 1, 128, 1, 1, 4096, first);
+  omnimoe_gpu_launch(queue, 0, 0, 1, 1, 128, 1, 1, 0, 0, first); // no blocks
+  omnimoe_gpu_launch(queue, 0, x[3], 1, 1, 128, 1, 1, 4096, 0, first);
   float factor = 2;
   void *second[] = {&x[1], &x[3], &factor};
-  omnimoe_gpu_launch(queue, kernelIndex, x[3], 2, 1, 32, 4, 1, sharedBytes,
+  omnimoe_gpu_launch(queue, kernelIndex, x[3], 2, 1, 32, 4, 1, sharedBytes, 1,
                      second);
   auto *y = static_cast<int64_t *>(descriptors[1]);
   omnimoe_gpu_copy(queue, reinterpret_cast<void *>(y[1]),
@@ -188,15 +188,15 @@ static void testLaunch() {
   char expected[256];
   std::snprintf(
       expected, sizeof(expected),
-      "cuLaunchKernel kernel=scale device=0 stream=%p grid=5,2,1 "
-      "block=32,4,1 shared=0 parameters=0x%llx,0x5,0x40000000\n",
+      "cuLaunchKernelEx kernel=scale device=0 stream=%p grid=5,2,1 "
+      "block=32,4,1 shared=0 overlaps parameters=0x%llx,0x5,0x40000000\n",
       stream,
       static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(call.x)));
   CHECK(logHas(expected));
   CHECK(logHas("kernel=tiles device=0 "));
   CHECK(logHas("shared=4096 parameters=0x5a5a5a5a5a5a5a5a\n"));
   CHECK(logHas("sizes=8,5 strides=32 box=8,64 swizzle=1\n"));
-  CHECK(fake.count("cuLaunchKernel") == 2);
+  CHECK(fake.count("cuLaunchKernelEx") == 2);
   // Both texts are compiled and loaded, once.
   CHECK(fake.count("cuLinkComplete") == 2);
   CHECK(fake.count("cuModuleLoadData") == 2);
@@ -205,7 +205,7 @@ static void testLaunch() {
 
   fake.clear();
   EXPECT(call.run(program, stream, message), OMNIMOE_OK, "");
-  CHECK(fake.count("cuLaunchKernel") == 2);
+  CHECK(fake.count("cuLaunchKernelEx") == 2);
   CHECK(fake.count("cuModuleLoadData") == 0);
   CHECK(fake.count("cuStreamSynchronize") == 0);
 }
@@ -323,7 +323,7 @@ static void testRefusals() {
   empty.tensors[0].data = empty.tensors[1].data = nullptr;
   fake.clear();
   EXPECT(empty.run(program, nullptr, message), OMNIMOE_OK, "");
-  CHECK(fake.count("cuLaunchKernel") == 0);
+  CHECK(fake.count("cuLaunchKernelEx") == 0);
 }
 
 static void testErrors() {
@@ -342,15 +342,15 @@ static void testErrors() {
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
          "CUDA_ERROR_INVALID_VALUE");
   sharedBytes = 0;
-  fake.fail("cuLaunchKernel", 700);
+  fake.fail("cuLaunchKernelEx", 700);
   fake.clear();
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR, "'tiles'");
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
          "CUDA_ERROR_ILLEGAL_ADDRESS (by the fake driver), of this or of an "
          "earlier kernel");
   // After the first error nothing more is tried.
-  CHECK(fake.count("cuLaunchKernel") == 2);
-  fake.fail("cuLaunchKernel", 0);
+  CHECK(fake.count("cuLaunchKernelEx") == 2);
+  fake.fail("cuLaunchKernelEx", 0);
   fake.fail("cuTensorMapEncodeTiled", 1);
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
          "no tensor map of type 0, sizes [8, 3], strides [32], tiles [8, 64], "
@@ -483,7 +483,7 @@ static void testCapture() {
     EXPECT(call.run(program, stream, message), OMNIMOE_OK, "");
     EXPECT(call.run(program, stream, message), OMNIMOE_OK, "");
     CHECK(!logHas("forbidden"));
-    CHECK(fake.count("cuLaunchKernel") == 4);
+    CHECK(fake.count("cuLaunchKernelEx") == 4);
     fake.capture(stream, 0);
     fake.clear();
   }
@@ -516,7 +516,7 @@ static void testThreads() {
     thread.join();
   for (bool one : failed)
     CHECK(!one);
-  CHECK(fake.count("cuLaunchKernel") == 8 * 20 * 2);
+  CHECK(fake.count("cuLaunchKernelEx") == 8 * 20 * 2);
   CHECK(fake.count("cuLinkComplete") == 2);
   CHECK(fake.count("cuModuleLoadData") == 4);
 }

@@ -326,11 +326,12 @@ def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "Modul
     ```c
     void omnimoe_gpu_launch(void *queue, int32_t kernel, int64_t grid_x, int64_t grid_y,
                             int64_t grid_z, int64_t block_x, int64_t block_y, int64_t block_z,
-                            int64_t shared_bytes, void **parameters);
+                            int64_t shared_bytes, int32_t overlaps, void **parameters);
     ```
 
     `kernel` counts in the list of names that the module gets as
-    `omnimoe.kernels`. A memref is passed as the words of its descriptor, which
+    `omnimoe.kernels`; `overlaps` is 1 if the launch is marked
+    `omnimoe.overlaps`. A memref is passed as the words of its descriptor, which
     is what convert-gpu-to-nvvm makes of it on the other side; integers, floats
     and pointers are passed as they are. The buffers for the parameters stand on
     the stack once per function. Launches must not be asynchronous. A

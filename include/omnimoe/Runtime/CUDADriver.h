@@ -67,6 +67,26 @@ struct alignas(64) TensorMap {
   unsigned char bytes[128];
 };
 
+/// CUlaunchAttributeID.
+enum LaunchAttributeID : int32_t { kProgrammaticStreamSerialization = 6 };
+
+/// CUlaunchAttribute.
+struct LaunchAttribute {
+  LaunchAttributeID id;
+  alignas(8) union {
+    int32_t value;
+    unsigned char bytes[64];
+  };
+};
+
+/// CUlaunchConfig.
+struct LaunchConfig {
+  uint32_t gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
+  Stream stream;
+  LaunchAttribute *attributes;
+  uint32_t numAttributes;
+};
+
 /// A function of the table: its name here, its symbol, what it takes.
 #define OMNIMOE_CUDA_FUNCTIONS(X)                                              \
   X(init, "cuInit", (uint32_t flags))                                          \
@@ -102,10 +122,9 @@ struct alignas(64) TensorMap {
   X(linkComplete, "cuLinkComplete",                                            \
     (LinkState state, void **cubin, size_t *size))                             \
   X(linkDestroy, "cuLinkDestroy", (LinkState state))                           \
-  X(launchKernel, "cuLaunchKernel",                                            \
-    (Function function, uint32_t gridX, uint32_t gridY, uint32_t gridZ,        \
-     uint32_t blockX, uint32_t blockY, uint32_t blockZ, uint32_t sharedBytes,  \
-     Stream stream, void **parameters, void **extra))                          \
+  X(launchKernel, "cuLaunchKernelEx",                                          \
+    (const LaunchConfig *config, Function function, void **parameters,         \
+     void **extra))                                                            \
   X(pointerGetAttributes, "cuPointerGetAttributes",                            \
     (uint32_t count, PointerAttribute *attributes, void **values,              \
      DevicePointer pointer))                                                   \

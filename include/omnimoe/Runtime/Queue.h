@@ -27,13 +27,15 @@ struct Queue {
 extern "C" {
 
 /// Enqueues kernel number `kernel` of the program. Sizes are in blocks and
-/// threads; a grid without blocks is no work. `parameters` points to the value
-/// of each parameter, which is copied.
+/// threads; a grid without blocks is no work. A kernel that `overlaps` may
+/// start before the one ahead of it has ended, and waits for it by itself.
+/// `parameters` points to the value of each parameter, which is copied.
 OMNIMOE_EXPORT void omnimoe_gpu_launch(void *queue, int32_t kernel,
                                        int64_t gridX, int64_t gridY,
                                        int64_t gridZ, int64_t blockX,
                                        int64_t blockY, int64_t blockZ,
-                                       int64_t sharedBytes, void **parameters);
+                                       int64_t sharedBytes, int32_t overlaps,
+                                       void **parameters);
 
 /// Enqueues a copy within the memory of the device.
 OMNIMOE_EXPORT void omnimoe_gpu_copy(void *queue, void *target,

@@ -324,6 +324,9 @@ private:
     Value shared = launch.getDynamicSharedMemorySize();
     arguments.push_back(shared ? arith::ExtUIOp::create(b, word, shared)
                                : constant(0));
+    arguments.push_back(LLVM::ConstantOp::create(
+        b, b.getI32Type(),
+        b.getI32IntegerAttr(launch->hasAttr(kOverlapsAttrName))));
     arguments.push_back(parameters);
     callRuntime(kLaunchFunction, arguments);
     // Other launches find the words where they have been.

@@ -3,7 +3,7 @@
 // RUN: omni-opt %s --split-input-file --convert-gpu-launch-to-runtime --verify-diagnostics | FileCheck %s
 
 // CHECK: module attributes {gpu.container_module, omnimoe.kernels = ["second", "first"]}
-// CHECK: llvm.func @omnimoe_gpu_launch(!llvm.ptr, i32, i64, i64, i64, i64, i64, i64, i64, !llvm.ptr)
+// CHECK: llvm.func @omnimoe_gpu_launch(!llvm.ptr, i32, i64, i64, i64, i64, i64, i64, i64, i32, !llvm.ptr)
 module attributes {gpu.container_module} {
   gpu.module @kernels {
     gpu.func @first(%x: memref<?x64xf32>) kernel { gpu.return }
@@ -32,14 +32,16 @@ module attributes {gpu.container_module} {
     // CHECK:       llvm.store %{{.*}}, %[[SLOT6]] : f32
     // CHECK:       %[[ZERO:.*]] = llvm.mlir.constant(0 : i32)
     // CHECK:       %[[SHARED:.*]] = arith.extui %{{.*}} : i32 to i64
-    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ZERO]], %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[SHARED]], %[[PARAMETERS]])
+    // CHECK:       %[[ALONE:.*]] = llvm.mlir.constant(0 : i32)
+    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ZERO]], %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %[[SHARED]], %[[ALONE]], %[[PARAMETERS]])
     gpu.launch_func @kernels::@second blocks in (%c64, %c1, %c1) threads in (%c64, %c1, %c1)
       dynamic_shared_memory_size %bytes
       args(%y : memref<8xf32, strided<[2], offset: ?>>, %c64 : index, %f : f32)
     // CHECK:       %[[ONE:.*]] = llvm.mlir.constant(1 : i32)
-    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ONE]],
+    // CHECK:       %[[OVERLAPS:.*]] = llvm.mlir.constant(1 : i32)
+    // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[ONE]], {{.*}}, %[[OVERLAPS]], %[[PARAMETERS]])
     gpu.launch_func @kernels::@first blocks in (%c1, %c1, %c1) threads in (%c64, %c1, %c1)
-      args(%x : memref<?x64xf32>)
+      args(%x : memref<?x64xf32>) {omnimoe.overlaps}
     // CHECK:       %[[AGAIN:.*]] = llvm.mlir.constant(0 : i32)
     // CHECK:       llvm.call @omnimoe_gpu_launch(%[[QUEUE]], %[[AGAIN]],
     gpu.launch_func @kernels::@second blocks in (%c64, %c1, %c1) threads in (%c64, %c1, %c1)
