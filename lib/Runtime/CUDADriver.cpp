@@ -95,6 +95,9 @@ static bool load(Driver &driver, std::string &message) {
       reinterpret_cast<decltype(driver.name)>(dlsym(library, symbol));         \
   if (!driver.name && missing.empty())                                         \
     missing = symbol;
+  OMNIMOE_CUDA_GRAPH_FUNCTIONS(OMNIMOE_CUDA_LOAD)
+  driver.hasGraphs = missing.empty();
+  missing.clear();
   OMNIMOE_CUDA_FUNCTIONS(OMNIMOE_CUDA_LOAD)
 #undef OMNIMOE_CUDA_LOAD
   if (!missing.empty() || driver.version < kOldestVersion) {

@@ -110,15 +110,26 @@ static OmniMoeStatus findDevice(const Signature &signature,
   return OMNIMOE_OK;
 }
 
-/// Kernels that a graph may hold must not be unloaded.
-static void noteCapture(const cuda::Driver &driver, cuda::Stream stream,
+/// Whether the stream captures, or cannot say. Kernels that a graph of the
+/// caller may hold must not be unloaded.
+static bool isCapturing(const cuda::Driver &driver, cuda::Stream stream,
                         GPUProgram &program) {
   cuda::CaptureStatus status = cuda::kNotCapturing;
-  if (program.isKeptLoaded())
-    return;
-  if (driver.streamIsCapturing(stream, &status) == cuda::kSuccess &&
-      status != cuda::kNotCapturing)
+  if (driver.streamIsCapturing(stream, &status) != cuda::kSuccess)
+    return true;
+  if (status != cuda::kNotCapturing)
     program.keepLoaded();
+  return status != cuda::kNotCapturing;
+}
+
+/// Where to write launches down: a list of the thread, so that its memory is
+/// used again. Null if they have to be made at once.
+static LaunchList *getLaunchList(const LoadedKernels &loaded, bool capturing) {
+  if (!loaded.parametersKnown || capturing || loaded.kernels.size() < 2)
+    return nullptr;
+  static thread_local LaunchList list;
+  list.clear();
+  return &list;
 }
 
 OmniMoeStatus mlir::omnimoe::runtime::launchOnGPU(
@@ -163,19 +174,20 @@ OmniMoeStatus mlir::omnimoe::runtime::launchOnGPU(
               " cannot be used: " + driver->describe(scope.getResult());
     return OMNIMOE_DEVICE_ERROR;
   }
-  const std::vector<GPUKernel> *table = nullptr;
+  LoadedKernels *loaded = nullptr;
   if (OmniMoeStatus status = kernels.getKernels(
-          *driver, device.get(), scope.getContext(), table, message))
+          *driver, device.get(), scope.getContext(), loaded, message))
     return status;
-  noteCapture(*driver, stream, kernels);
-
+  bool capturing = isCapturing(*driver, stream, kernels);
   CallStreams streams(*driver, scope.getContext(), stream);
-  Queue queue{*driver, kernels, *table, stream, /*error=*/{}, &streams};
+  Queue queue{*driver, kernels, *loaded, streams,
+              getLaunchList(*loaded, capturing)};
   Descriptors descriptors;
   if (OmniMoeStatus status = descriptors.write(tensors, numTensors, workspace,
                                                needed, &queue, message))
     return status;
   program.entry(descriptors.get());
+  queue.finish();
   message = std::move(queue.error);
   return message.empty() ? OMNIMOE_OK : OMNIMOE_DEVICE_ERROR;
 }

@@ -9,14 +9,15 @@ using namespace mlir::omnimoe::runtime;
 GPUProgram::GPUProgram(GPUImage image, CubinObserver observer)
     : image(std::move(image)), observer(std::move(observer)) {}
 
-static void unload(const cuda::Driver &driver, cuda::Context context,
-                   std::vector<cuda::Module> &modules) {
-  cuda::ContextScope scope(driver, context);
+static void unload(const cuda::Driver &driver, LoadedKernels &loaded) {
+  cuda::ContextScope scope(driver, loaded.context);
   cuda::RelaxedCapture relaxed(driver);
-  if (scope.getResult() == cuda::kSuccess)
-    for (cuda::Module module : modules)
+  if (scope.getResult() == cuda::kSuccess) {
+    loaded.graphs.clear(driver);
+    for (cuda::Module module : loaded.modules)
       driver.moduleUnload(module);
-  modules.clear();
+  }
+  loaded.modules.clear();
 }
 
 GPUProgram::~GPUProgram() {
@@ -26,7 +27,7 @@ GPUProgram::~GPUProgram() {
     return;
   if (const cuda::Driver *driver = cuda::getDriver(ignored))
     for (auto &loaded : contexts)
-      unload(*driver, loaded->context, loaded->modules);
+      unload(*driver, *loaded);
 }
 
 std::vector<std::string> GPUProgram::getCubins() const {
@@ -36,33 +37,33 @@ std::vector<std::string> GPUProgram::getCubins() const {
 
 OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
                                      cuda::Device device, cuda::Context context,
-                                     const std::vector<GPUKernel> *&kernels,
+                                     LoadedKernels *&kernels,
                                      std::string &message) {
   std::lock_guard<std::mutex> lock(mutex);
   for (const auto &loaded : contexts)
     if (loaded->context == context) {
-      kernels = &loaded->kernels;
+      kernels = loaded.get();
       return OMNIMOE_OK;
     }
-  auto loaded = std::make_unique<Loaded>();
+  auto loaded = std::make_unique<LoadedKernels>();
   loaded->context = context;
   if (OmniMoeStatus status = load(driver, device, *loaded, message)) {
-    unload(driver, context, loaded->modules);
+    unload(driver, *loaded);
     return status;
   }
-  kernels = &loaded->kernels;
+  kernels = loaded.get();
   contexts.push_back(std::move(loaded));
   return OMNIMOE_OK;
 }
 
 /// Loads the cubins; takes back what is loaded if one cannot be.
-bool GPUProgram::loadModules(const cuda::Driver &driver, Loaded &loaded,
+bool GPUProgram::loadModules(const cuda::Driver &driver, LoadedKernels &loaded,
                              cuda::Result &result) {
   for (const std::string &cubin : image.cubins) {
     cuda::Module module = nullptr;
     result = driver.moduleLoadData(&module, cubin.data());
     if (result != cuda::kSuccess) {
-      unload(driver, loaded.context, loaded.modules);
+      unload(driver, loaded);
       return false;
     }
     loaded.modules.push_back(module);
@@ -71,7 +72,7 @@ bool GPUProgram::loadModules(const cuda::Driver &driver, Loaded &loaded,
 }
 
 OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
-                               Loaded &loaded, std::string &message) {
+                               LoadedKernels &loaded, std::string &message) {
   GPUDevice info;
   if (cuda::Result result = getGPUDevice(driver, device, info)) {
     message = "cuda:" + std::to_string(device) +
@@ -104,6 +105,20 @@ OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
   return findKernels(driver, device, loaded, message);
 }
 
+/// Asks for the parameters of a kernel, one by one.
+static bool findParameters(const cuda::Driver &driver, GPUKernel &kernel) {
+  if (!driver.hasGraphs)
+    return false;
+  while (true) {
+    size_t offset = 0, bytes = 0;
+    cuda::Result result = driver.funcGetParamInfo(
+        kernel.function, kernel.parameterBytes.size(), &offset, &bytes);
+    if (result != cuda::kSuccess)
+      return result == cuda::kInvalidValue; // there are no more
+    kernel.parameterBytes.push_back(bytes);
+  }
+}
+
 /// Allows a kernel all the shared memory of the device that its own static
 /// variables leave.
 static cuda::Result allowSharedMemory(const cuda::Driver &driver,
@@ -118,7 +133,8 @@ static cuda::Result allowSharedMemory(const cuda::Driver &driver,
 }
 
 OmniMoeStatus GPUProgram::findKernels(const cuda::Driver &driver,
-                                      cuda::Device device, Loaded &loaded,
+                                      cuda::Device device,
+                                      LoadedKernels &loaded,
                                       std::string &message) {
   int32_t available = 0;
   cuda::Result result = driver.deviceGetAttribute(
@@ -143,7 +159,8 @@ OmniMoeStatus GPUProgram::findKernels(const cuda::Driver &driver,
           "kernel '" + name + "' cannot be loaded: " + driver.describe(result);
       return OMNIMOE_DEVICE_ERROR;
     }
-    loaded.kernels.push_back(kernel);
+    loaded.parametersKnown &= findParameters(driver, kernel);
+    loaded.kernels.push_back(std::move(kernel));
   }
   return OMNIMOE_OK;
 }

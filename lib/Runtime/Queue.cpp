@@ -20,20 +20,58 @@ static std::string toText(const char *brackets, const int64_t *sizes,
 // Launches
 //===----------------------------------------------------------------------===//
 
-/// The first CUDA that captures launches which overlap.
-static constexpr int32_t kOverlapsInCaptures = 12030;
+static void fail(Queue &queue, int32_t index, const int64_t *sizes,
+                 cuda::Result result) {
+  queue.error = "kernel '" + queue.program.getKernelName(index) +
+                "' cannot be launched on a grid of " + toText("()", sizes, 3) +
+                " blocks of " + toText("()", sizes + 3, 3) + " threads with " +
+                std::to_string(sizes[6]) + " of at most " +
+                std::to_string(queue.loaded.kernels[index].maxSharedBytes) +
+                " bytes of shared memory: " + queue.driver.describe(result);
+  // Errors of kernels arrive with a later call.
+  if (result >= 700 && result < 800)
+    queue.error += ", of this or of an earlier kernel of the process";
+}
 
-static cuda::Result launch(Queue &queue, const GPUKernel &kernel,
-                           const int64_t *sizes, bool overlaps,
-                           void **parameters) {
-  cuda::LaunchAttribute attribute{cuda::kProgrammaticStreamSerialization, {1}};
-  overlaps &= queue.driver.version >= kOverlapsInCaptures;
-  auto size = [&](int i) { return static_cast<uint32_t>(sizes[i]); };
-  cuda::LaunchConfig config{
-      size(0), size(1), size(2),      size(3),    size(4),
-      size(5), size(6), queue.stream, &attribute, uint32_t(overlaps)};
-  return queue.driver.launchKernel(&config, kernel.function, parameters,
-                                   /*extra=*/nullptr);
+static void fail(Queue &queue, int32_t index, const cuda::LaunchSizes &sizes,
+                 cuda::Result result) {
+  const int64_t shown[] = {sizes.gridX,      sizes.gridY,  sizes.gridZ,
+                           sizes.blockX,     sizes.blockY, sizes.blockZ,
+                           sizes.sharedBytes};
+  fail(queue, index, shown, result);
+}
+
+static void noteStreamError(Queue &queue, cuda::Result result) {
+  if (result != cuda::kSuccess && queue.error.empty())
+    queue.error =
+        "work cannot be put on two streams: " + queue.driver.describe(result);
+}
+
+void Queue::flush() {
+  if (!launches)
+    return;
+  LaunchList &written = *launches;
+  launches = nullptr;
+  for (const LaunchList::Step &step : written.getSteps()) {
+    if (!error.empty())
+      return;
+    cuda::Result result =
+        written.enqueue(step, driver, loaded.kernels, streams);
+    const LaunchList::Launch *launch =
+        step.kind == LaunchList::Step::Launch ? &written[step.number] : nullptr;
+    if (launch && result != cuda::kSuccess)
+      fail(*this, launch->kernel, launch->sizes, result);
+    else
+      noteStreamError(*this, result);
+  }
+}
+
+void Queue::finish() {
+  bool asGraph = launches && launches->size() > 1 && error.empty() &&
+                 loaded.graphs.launch(driver, loaded.context, loaded.kernels,
+                                      *launches, streams.getCurrent());
+  if (!asGraph)
+    flush();
 }
 
 void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
@@ -43,33 +81,31 @@ void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
   auto &queue = *static_cast<Queue *>(opaque);
   if (!queue.error.empty())
     return;
-  if (index < 0 || static_cast<size_t>(index) >= queue.kernels.size()) {
+  const std::vector<GPUKernel> &kernels = queue.loaded.kernels;
+  if (index < 0 || static_cast<size_t>(index) >= kernels.size()) {
     queue.error = "the program launches kernel " + std::to_string(index) +
-                  " of " + std::to_string(queue.kernels.size());
+                  " of " + std::to_string(kernels.size());
     return;
   }
   if (gridX == 0 || gridY == 0 || gridZ == 0)
     return;
-  const GPUKernel &kernel = queue.kernels[index];
   const int64_t sizes[] = {gridX,  gridY,  gridZ,      blockX,
                            blockY, blockZ, sharedBytes};
-  cuda::Result result = cuda::kInvalidValue;
   // The driver takes 32 bits and checks the sizes within them.
-  if (std::all_of(std::begin(sizes), std::end(sizes), [](int64_t size) {
+  if (!std::all_of(std::begin(sizes), std::end(sizes), [](int64_t size) {
         return size >= 0 && size <= std::numeric_limits<uint32_t>::max();
       }))
-    result = launch(queue, kernel, sizes, overlaps, parameters);
-  if (result == cuda::kSuccess)
-    return;
-  queue.error = "kernel '" + queue.program.getKernelName(index) +
-                "' cannot be launched on a grid of " + toText("()", sizes, 3) +
-                " blocks of " + toText("()", sizes + 3, 3) + " threads with " +
-                std::to_string(sharedBytes) + " of at most " +
-                std::to_string(kernel.maxSharedBytes) +
-                " bytes of shared memory: " + queue.driver.describe(result);
-  // Errors of kernels arrive with a later call.
-  if (result >= 700 && result < 800)
-    queue.error += ", of this or of an earlier kernel of the process";
+    return fail(queue, index, sizes, cuda::kInvalidValue);
+  auto size = [&](int i) { return static_cast<uint32_t>(sizes[i]); };
+  cuda::LaunchSizes narrow{size(0), size(1), size(2), size(3),
+                           size(4), size(5), size(6)};
+  if (queue.launches)
+    return queue.launches->add(index, kernels[index], narrow, overlaps,
+                               parameters);
+  if (cuda::Result result =
+          launchKernel(queue.driver, kernels[index], narrow, overlaps,
+                       parameters, queue.streams.getCurrent()))
+    fail(queue, index, narrow, result);
 }
 
 void omnimoe_gpu_copy(void *opaque, void *target, const void *source,
@@ -77,9 +113,13 @@ void omnimoe_gpu_copy(void *opaque, void *target, const void *source,
   auto &queue = *static_cast<Queue *>(opaque);
   if (!queue.error.empty() || bytes <= 0)
     return;
-  if (cuda::Result result = queue.driver.memcpyDtoDAsync(
-          reinterpret_cast<uintptr_t>(target),
-          reinterpret_cast<uintptr_t>(source), bytes, queue.stream))
+  queue.flush();
+  if (!queue.error.empty())
+    return;
+  if (cuda::Result result =
+          queue.driver.memcpyDtoDAsync(reinterpret_cast<uintptr_t>(target),
+                                       reinterpret_cast<uintptr_t>(source),
+                                       bytes, queue.streams.getCurrent()))
     queue.error = std::to_string(bytes) +
                   " bytes cannot be copied: " + queue.driver.describe(result);
 }
@@ -88,30 +128,31 @@ void omnimoe_gpu_copy(void *opaque, void *target, const void *source,
 // Streams
 //===----------------------------------------------------------------------===//
 
-static void noteStreamError(Queue &queue, cuda::Result result) {
-  if (result != cuda::kSuccess)
-    queue.error = "work cannot be put on two streams: " +
-                  queue.driver.describe(result);
-}
-
 void omnimoe_gpu_fork(void *opaque) {
   auto &queue = *static_cast<Queue *>(opaque);
-  if (queue.error.empty())
-    noteStreamError(queue, queue.streams->fork());
+  if (!queue.error.empty())
+    return;
+  if (queue.launches)
+    queue.launches->addChange(LaunchList::Step::Fork);
+  else
+    noteStreamError(queue, queue.streams.fork());
 }
 
 void omnimoe_gpu_select_stream(void *opaque, int32_t stream) {
   auto &queue = *static_cast<Queue *>(opaque);
-  queue.streams->select(stream);
-  queue.stream = queue.streams->getCurrent();
+  if (queue.launches)
+    queue.launches->addChange(LaunchList::Step::Select, stream);
+  else
+    queue.streams.select(stream);
 }
 
 void omnimoe_gpu_wait_for_stream(void *opaque, int32_t stream) {
   // Even after an error: a graph is only whole if all streams come back.
   auto &queue = *static_cast<Queue *>(opaque);
-  cuda::Result result = queue.streams->wait(stream);
-  if (queue.error.empty())
-    noteStreamError(queue, result);
+  if (queue.launches)
+    queue.launches->addChange(LaunchList::Step::Wait, stream);
+  else
+    noteStreamError(queue, queue.streams.wait(stream));
 }
 
 //===----------------------------------------------------------------------===//

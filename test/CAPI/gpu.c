@@ -131,7 +131,7 @@ static void testInvocation(OmniMoeExecutable *executable) {
   clear();
   OK(omnimoe_executable_invoke(executable, tensors, TENSORS, workspace, bytes,
                                NULL));
-  CHECK(count("cuLaunchKernel") > 0);
+  CHECK(count("cuLaunchKernelEx") > 0);
   CHECK(count("cuStreamSynchronize") == 0);
   if (bytes > 0)
     FAILS(

@@ -5,154 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "FakeCUDA.h"
+#include "FakeCUDAState.h"
 
-#include "omnimoe/Runtime/CUDADriver.h"
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <set>
-#include <vector>
-
-using namespace mlir::omnimoe::runtime::cuda;
-
-namespace mlir::omnimoe::runtime::cuda {
-struct ContextObject {
-  Device device;
-};
-struct ModuleObject {
-  Context context;
-  std::string text;
-  std::map<std::string, std::unique_ptr<FunctionObject>> functions;
-};
-struct FunctionObject {
-  Module module;
-  std::string name;
-  std::vector<int> parameterSizes;
-  int32_t maxDynamicSharedBytes = 48 << 10;
-};
-/// The capture of the stream that it was recorded on last.
-struct EventObject {
-  void *stream = nullptr;
-  void *capture = nullptr;
-};
-struct LinkStateObject {
-  std::string text;
-  char *errorLog = nullptr;
-  size_t errorLogBytes = 0;
-};
-} // namespace mlir::omnimoe::runtime::cuda
-
-//===----------------------------------------------------------------------===//
-// State
-//===----------------------------------------------------------------------===//
+static constexpr char kCubinMark[] = "\177ELF fake cubin\n";
 
 namespace {
-
-constexpr char kCubinMark[] = "\177ELF fake cubin\n";
-constexpr int32_t kStaticShared = 1024, kSharedOptIn = 232448;
-constexpr Result kNotInitialized = 3, kInvalidDevice = 101, kInvalidImage = 200,
-                 kInvalidContext = 201, kInvalidHandle = 400,
-                 kCaptureUnsupported = 900;
-
-struct State {
-  State() {
-    const char *setup = std::getenv("FAKE_CUDA");
-    std::string text = setup ? setup : "";
-    for (size_t begin = 0; begin < text.size();) {
-      size_t end = std::min(text.find(',', begin), text.size());
-      set(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    for (int i = 0; i < devices; ++i)
-      primary.push_back(std::make_unique<ContextObject>(ContextObject{i}));
-  }
-
-  void set(const std::string &entry) {
-    size_t equals = entry.find('=');
-    std::string key = entry.substr(0, equals), value = entry.substr(equals + 1);
-    if (key == "devices")
-      devices = std::atoi(value.c_str());
-    else if (key == "capability")
-      capability = std::atoi(value.c_str());
-    else if (key == "version")
-      version = std::atoi(value.c_str());
-    else if (key == "fail")
-      failures[value.substr(0, value.find(':'))] =
-          std::atoi(value.c_str() + value.find(':') + 1);
-  }
-
-  std::recursive_mutex mutex;
-  int devices = 1, capability = 90, version = 13000;
-  bool initialized = false;
-  std::string log, shown;
-  std::map<std::string, int> counts;
-  std::map<std::string, Result> failures;
-  std::vector<std::unique_ptr<ContextObject>> primary;
-  std::set<Module> modules;
-  std::map<void *, Device> streams;
-  /// The streams that capture, and the one that each capture began with.
-  std::map<void *, void *> capturing;
-  /// Device memory: its begin, its bytes, its device.
-  std::map<uintptr_t, std::pair<size_t, Device>> memory;
-};
-
-State &state() {
-  static auto *instance = new State;
-  return *instance;
-}
-
-thread_local std::vector<Context> contextStack;
-thread_local int captureMode = 0; // global
-
-Context current() {
-  return contextStack.empty() ? nullptr : contextStack.back();
-}
-
-/// One call: it holds the lock, stands in the log, and may have to fail.
-class Call {
-public:
-  enum Kind { Plain, NeedsContext, Unsafe };
-
-  Call(const char *name, Kind kind = Plain) : lock(state().mutex) {
-    State &s = state();
-    s.log += name;
-    ++s.counts[name];
-    if (auto it = s.failures.find(name); it != s.failures.end() && it->second)
-      result = it->second;
-    else if (!s.initialized && std::strcmp(name, "cuInit"))
-      result = kNotInitialized;
-    else if (kind != Plain && !current())
-      result = kInvalidContext;
-    // What may wait or allocate breaks captures, unless the thread says that
-    // it knows what it does.
-    if (kind == Unsafe && !s.capturing.empty() &&
-        captureMode != kCaptureRelaxed)
-      forbid();
-  }
-  ~Call() { state().log += "\n"; }
-
-  void forbid() {
-    state().log += " forbidden";
-    result = kCaptureUnsupported;
-  }
-  void note(const std::string &text) { state().log += " " + text; }
-
-  Result result = kSuccess;
-
-private:
-  std::lock_guard<std::recursive_mutex> lock;
-};
-
-std::string hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof(text), "0x%llx",
-                static_cast<unsigned long long>(value));
-  return text;
-}
 
 /// Bytes of the parameter that a line of PTX declares.
 int parameterSize(const std::string &line) {
@@ -231,7 +88,7 @@ void fake_cuda_free(void *memory) {
 
 void *fake_cuda_stream(int device) {
   std::lock_guard lock(state().mutex);
-  auto *stream = reinterpret_cast<void *>(0x1000 + 16 * state().streams.size());
+  auto *stream = reinterpret_cast<void *>(0x1000 + 16 * state().streamsMade++);
   state().streams[stream] = device;
   return stream;
 }
@@ -255,8 +112,6 @@ void fake_cuda_fail(const char *function, int result) {
 //===----------------------------------------------------------------------===//
 // The driver
 //===----------------------------------------------------------------------===//
-
-#define FAKE(name) extern "C" FAKE_CUDA_EXPORT Result name
 
 FAKE(cuInit)(uint32_t) {
   Call call("cuInit");
@@ -475,43 +330,67 @@ FAKE(cuLinkDestroy)(LinkState link) {
   return call.result;
 }
 
+Result checkLaunch(const GraphNodeObject &launch, Stream stream) {
+  State &s = state();
+  const LaunchSizes &c = launch.sizes;
+  if (!s.modules.count(launch.function->module) ||
+      launch.function->module->context != current())
+    return kInvalidHandle;
+  if (auto it = s.streams.find(stream);
+      it != s.streams.end() && it->second != current()->device)
+    return kInvalidHandle;
+  uint64_t threads = uint64_t(c.blockX) * c.blockY * c.blockZ;
+  bool valid =
+      c.gridX && c.gridY && c.gridZ && c.gridX <= 0x7fffffff &&
+      c.gridY <= 65535 && c.gridZ <= 65535 && threads != 0 && threads <= 1024 &&
+      c.sharedBytes <= uint32_t(launch.function->maxDynamicSharedBytes);
+  return valid ? kSuccess : kInvalidValue;
+}
+
+std::string describeLaunch(const GraphNodeObject &launch, Stream stream) {
+  const LaunchSizes &c = launch.sizes;
+  char sizes[256];
+  std::snprintf(sizes, sizeof(sizes),
+                "device=%d stream=%p grid=%u,%u,%u block=%u,%u,%u shared=%u",
+                current()->device, stream, c.gridX, c.gridY, c.gridZ, c.blockX,
+                c.blockY, c.blockZ, c.sharedBytes);
+  std::string text = "kernel=" + launch.function->name + " " + sizes;
+  text += launch.overlaps ? " overlaps parameters=" : " parameters=";
+  for (size_t i = 0; i < launch.parameters.size(); ++i)
+    text += (i ? "," : "") + hex(launch.parameters[i]);
+  return text;
+}
+
+std::vector<uint64_t> readParameters(Function function, void **parameters) {
+  std::vector<uint64_t> values;
+  for (size_t i = 0; i < function->parameterSizes.size(); ++i)
+    std::memcpy(&values.emplace_back(0), parameters[i],
+                std::min(function->parameterSizes[i], 8));
+  return values;
+}
+
 FAKE(cuLaunchKernelEx)(const LaunchConfig *config, Function function,
                        void **parameters, void **extra) {
   Call call("cuLaunchKernelEx", Call::NeedsContext);
   if (call.result)
     return call.result;
-  State &s = state();
-  if (!s.modules.count(function->module) ||
-      function->module->context != current())
-    return kInvalidHandle;
-  const LaunchConfig &c = *config;
-  if (auto it = s.streams.find(c.stream);
-      it != s.streams.end() && it->second != current()->device)
-    return kInvalidHandle;
-  uint64_t threads = uint64_t(c.blockX) * c.blockY * c.blockZ;
-  if (!c.gridX || !c.gridY || !c.gridZ || c.gridX > 0x7fffffff ||
-      c.gridY > 65535 || c.gridZ > 65535 || threads == 0 || threads > 1024 ||
-      extra || c.sharedBytes > uint32_t(function->maxDynamicSharedBytes))
-    return kInvalidValue;
-  char sizes[256];
-  std::snprintf(sizes, sizeof(sizes),
-                "device=%d stream=%p grid=%u,%u,%u block=%u,%u,%u shared=%u",
-                current()->device, c.stream, c.gridX, c.gridY, c.gridZ,
-                c.blockX, c.blockY, c.blockZ, c.sharedBytes);
-  std::string text = "kernel=" + function->name + " " + sizes;
-  for (uint32_t i = 0; i < c.numAttributes; ++i) {
-    if (c.attributes[i].id != kProgrammaticStreamSerialization)
+  GraphNodeObject launch{function, config->sizes, false, {}};
+  for (uint32_t i = 0; i < config->numAttributes; ++i) {
+    if (config->attributes[i].id != kProgrammaticStreamSerialization)
       return kInvalidValue;
-    text += c.attributes[i].value ? " overlaps" : "";
+    launch.overlaps |= config->attributes[i].value != 0;
   }
-  text += " parameters=";
-  for (size_t i = 0; i < function->parameterSizes.size(); ++i) {
-    uint64_t value = 0;
-    std::memcpy(&value, parameters[i],
-                std::min(function->parameterSizes[i], 8));
-    text += (i ? "," : "") + hex(value);
-  }
-  call.note(text);
+  if (Result result = checkLaunch(launch, config->stream); result || extra)
+    return result ? result : kInvalidValue;
+  launch.parameters = readParameters(function, parameters);
+  auto of = state().capturing.find(config->stream);
+  auto capture = state().captures.find(
+      of == state().capturing.end() ? nullptr : of->second);
+  if (capture == state().captures.end())
+    call.note(describeLaunch(launch, config->stream));
+  else
+    capture->second->nodes.push_back(
+        std::make_unique<GraphNodeObject>(std::move(launch)));
   return kSuccess;
 }
 

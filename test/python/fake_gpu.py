@@ -59,8 +59,10 @@ def fail(function: str, result: int) -> None:
 def launches() -> List[Dict[str, Any]]:
     """The launches since the last clear; `parameters` are their words."""
     found = []
-    for line in re.findall(r"^cuLaunchKernel (.*)$", log(), re.MULTILINE):
-        entry: Dict[str, Any] = dict(part.split("=") for part in line.split())
+    # One by one, or all those of a graph in one line.
+    made = re.findall(r"^(?:cuLaunchKernelEx|cuGraphLaunch) (kernel=.*)$", log(), re.MULTILINE)
+    for launch in re.findall(r"kernel=.*?parameters=\S+", "\n".join(made)):
+        entry: Dict[str, Any] = dict(re.findall(r"(\w+)=(\S+)", launch))
         entry["parameters"] = [int(word, 16) for word in entry["parameters"].split(",")]
         entry["stream"] = int(entry["stream"], 16) if entry["stream"] != "(nil)" else 0
         entry["device"] = int(entry["device"])

@@ -261,7 +261,7 @@ def test_failures(on_gpu):
     on_gpu("""
 for function, result, message in [
     ("cuLinkAddData_v2", 222, "driver is too old for the program: .* PTX 8.6 needs .* CUDA 12.7"),
-    ("cuLaunchKernel", 700, "kernel 'experts_0' cannot be launched .* CUDA_ERROR_ILLEGAL_ADDRESS"),
+    ("cuLaunchKernelEx", 700, "kernel 'experts_0' cannot be launched .* CUDA_ERROR_ILLEGAL_ADDRESS"),
 ]:
     fake_gpu.fail(function, result)
     with pytest.raises(omnimoe.DeviceError, match=message):

@@ -27,6 +27,9 @@ using Function = struct FunctionObject *;
 using LinkState = struct LinkStateObject *;
 using Stream = void *;
 using Event = struct EventObject *;
+using Graph = struct GraphObject *;
+using GraphExec = struct GraphExecObject *;
+using GraphNode = struct GraphNodeObject *;
 
 inline constexpr Result kSuccess = 0, kInvalidValue = 1, kDeinitialized = 4,
                         kStubLibrary = 34, kNoDevice = 100, kInvalidPTX = 218,
@@ -79,12 +82,26 @@ struct LaunchAttribute {
   };
 };
 
+/// Blocks, threads of a block, and its dynamic shared memory in bytes.
+struct LaunchSizes {
+  uint32_t gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
+};
+
 /// CUlaunchConfig.
 struct LaunchConfig {
-  uint32_t gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes;
+  LaunchSizes sizes;
   Stream stream;
   LaunchAttribute *attributes;
   uint32_t numAttributes;
+};
+
+/// CUDA_KERNEL_NODE_PARAMS_v2.
+struct KernelNodeParams {
+  Function function;
+  LaunchSizes sizes;
+  void **parameters, **extra;
+  void *kernel;
+  Context context;
 };
 
 /// A function of the table: its name here, its symbol, what it takes.
@@ -151,10 +168,33 @@ struct LaunchConfig {
      const uint32_t *elementStrides, int32_t interleave, int32_t swizzle,      \
      int32_t l2Promotion, int32_t outOfBounds))
 
+/// Functions that newer drivers have, or that programs can do without.
+#define OMNIMOE_CUDA_GRAPH_FUNCTIONS(X)                                        \
+  X(funcGetParamInfo, "cuFuncGetParamInfo",                                    \
+    (Function function, size_t index, size_t *offset, size_t *bytes))          \
+  X(streamDestroy, "cuStreamDestroy_v2", (Stream stream))                      \
+  X(streamBeginCapture, "cuStreamBeginCapture_v2",                             \
+    (Stream stream, CaptureMode mode))                                         \
+  X(streamEndCapture, "cuStreamEndCapture", (Stream stream, Graph * graph))    \
+  X(graphGetNodes, "cuGraphGetNodes",                                          \
+    (Graph graph, GraphNode * nodes, size_t *count))                           \
+  X(graphKernelNodeGetParams, "cuGraphKernelNodeGetParams_v2",                 \
+    (GraphNode node, KernelNodeParams * params))                               \
+  X(graphInstantiate, "cuGraphInstantiateWithFlags",                           \
+    (GraphExec * executable, Graph graph, uint64_t flags))                     \
+  X(graphExecKernelNodeSetParams, "cuGraphExecKernelNodeSetParams_v2",         \
+    (GraphExec executable, GraphNode node, const KernelNodeParams *params))    \
+  X(graphLaunch, "cuGraphLaunch", (GraphExec executable, Stream stream))       \
+  X(graphExecDestroy, "cuGraphExecDestroy", (GraphExec executable))            \
+  X(graphDestroy, "cuGraphDestroy", (Graph graph))
+
 struct Driver {
 #define OMNIMOE_CUDA_MEMBER(name, symbol, arguments) Result(*name) arguments;
   OMNIMOE_CUDA_FUNCTIONS(OMNIMOE_CUDA_MEMBER)
+  OMNIMOE_CUDA_GRAPH_FUNCTIONS(OMNIMOE_CUDA_MEMBER)
 #undef OMNIMOE_CUDA_MEMBER
+  /// Whether it has all of the latter.
+  bool hasGraphs;
   /// The newest CUDA it serves: 1000 * major + 10 * minor.
   int32_t version;
 

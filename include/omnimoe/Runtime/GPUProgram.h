@@ -11,6 +11,7 @@
 
 #include "omnimoe-c/omnimoe.h"
 #include "omnimoe/Runtime/GPUDevice.h"
+#include "omnimoe/Runtime/LaunchGraphs.h"
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -30,11 +31,14 @@ struct GPUImage {
   std::vector<std::string> kernelNames;
 };
 
-/// A kernel of a context.
-struct GPUKernel {
-  cuda::Function function;
-  /// Dynamic shared memory that a block can have, in bytes.
-  int32_t maxSharedBytes;
+/// The kernels of a program in a context, and the graphs of their launches.
+struct LoadedKernels {
+  cuda::Context context;
+  std::vector<cuda::Module> modules;
+  std::vector<GPUKernel> kernels;
+  /// Whether the driver tells all parameters, so that they can be copied.
+  bool parametersKnown = true;
+  LaunchGraphs graphs;
 };
 
 class GPUProgram {
@@ -52,13 +56,11 @@ public:
   /// The kernels in `context`, which is current and of `device`; loads them the
   /// first time. They live as long as this object.
   OmniMoeStatus getKernels(const cuda::Driver &driver, cuda::Device device,
-                           cuda::Context context,
-                           const std::vector<GPUKernel> *&kernels,
+                           cuda::Context context, LoadedKernels *&kernels,
                            std::string &message);
 
   /// Remembers that a graph may hold launches of these kernels.
   void keepLoaded() { kept = true; }
-  bool isKeptLoaded() const { return kept; }
 
   const std::string &getKernelName(size_t index) const {
     return image.kernelNames[index];
@@ -68,23 +70,17 @@ public:
   std::vector<std::string> getCubins() const;
 
 private:
-  struct Loaded {
-    cuda::Context context;
-    std::vector<cuda::Module> modules;
-    std::vector<GPUKernel> kernels;
-  };
-
   OmniMoeStatus load(const cuda::Driver &driver, cuda::Device device,
-                     Loaded &loaded, std::string &message);
-  bool loadModules(const cuda::Driver &driver, Loaded &loaded,
+                     LoadedKernels &loaded, std::string &message);
+  bool loadModules(const cuda::Driver &driver, LoadedKernels &loaded,
                    cuda::Result &result);
   OmniMoeStatus findKernels(const cuda::Driver &driver, cuda::Device device,
-                            Loaded &loaded, std::string &message);
+                            LoadedKernels &loaded, std::string &message);
 
   mutable std::mutex mutex;
   GPUImage image;
   CubinObserver observer;
-  std::vector<std::unique_ptr<Loaded>> contexts;
+  std::vector<std::unique_ptr<LoadedKernels>> contexts;
   std::atomic<bool> kept{false};
 };
 

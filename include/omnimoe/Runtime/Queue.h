@@ -8,18 +8,25 @@
 
 namespace mlir::omnimoe::runtime {
 
-/// One call of a GPU program: its stream, its kernels on the device, and the
+/// One call of a GPU program: its streams, its kernels on the device, and the
 /// first thing that went wrong, after which nothing is launched any more.
 /// Compiled code hands a pointer to it back to the functions below.
 struct Queue {
   const cuda::Driver &driver;
   const GPUProgram &program;
-  const std::vector<GPUKernel> &kernels;
-  cuda::Stream stream;
+  LoadedKernels &loaded;
+  CallStreams &streams;
+  /// Where launches, and changes of streams, are written down until `finish`,
+  /// to go as a graph; null: they are made at once.
+  LaunchList *launches = nullptr;
   /// Empty if all went well.
   std::string error = {};
-  /// `stream` is the current one of these.
-  CallStreams *streams = nullptr;
+
+  /// Makes the launches that are written down one by one, and later ones at
+  /// once.
+  void flush();
+  /// Makes the launches that are written down.
+  void finish();
 };
 
 } // namespace mlir::omnimoe::runtime
@@ -44,8 +51,8 @@ OMNIMOE_EXPORT void omnimoe_gpu_copy(void *queue, void *target,
 /// Lets a second stream follow the caller's up to here; see CallStreams.
 OMNIMOE_EXPORT void omnimoe_gpu_fork(void *queue);
 
-/// Enqueues what follows on the caller's stream (0) or the second one (1), which
-/// are the same if the call has not forked.
+/// Enqueues what follows on the caller's stream (0) or the second one (1),
+/// which are the same if the call has not forked.
 OMNIMOE_EXPORT void omnimoe_gpu_select_stream(void *queue, int32_t stream);
 
 /// Lets what follows on the current stream wait for what the other has.
