@@ -10,10 +10,10 @@
 //     that counting is a binary search in each row.
 //  3. Sort these and write the first K.
 //
-// Ties of axes are rare, ties of sums too: a warp sorts bare floats and finds
-// the place of each index or pair by binary search. If equal values turn up,
-// it starts over from where they matter: an axis is sorted once more by (place,
-// index), and the winners are found by `emitExactChoice`.
+// Keys of value and id order as the router does, ties included. Only where
+// rounding made equal sums of what was in another order, or more candidates
+// are tied at the K-th sum than there is room for, `emitExactChoice` finds the
+// winners.
 //
 // Logits are cleaned at once: minus zero is zero and NaN is minus infinity, so
 // that floats compare as the order of the router does.
@@ -62,35 +62,31 @@ public:
   std::pair<Value, Value> ranks(Value pair);
   Value pair(Value row, Value col);
 
-  /// Integers that order as floats do.
-  Value key(Value value);
-  Value value(Value key);
-
   /// Key that at least K candidates reach.
   Value lowerBound();
   /// Number of candidates that reach `limit`.
   Value count(Value limit);
+  /// The same of rows rank, rank + size and so on, for each thread of the team
+  /// its own; they are the first of each row.
+  SmallVector<Value> countRows(Value limit);
   /// Raises `low` until no more than `capacity` candidates reach it. If too
   /// many do in the end they are tied at the K-th sum. The count of `low` is
   /// negative if it is not known, and at least K.
-  Threshold raise(Threshold low, int64_t capacity,
-                  llvm::function_ref<Value(Value)> count);
-  Threshold raise(Threshold low, int64_t capacity) {
-    return raise(low, capacity, [&](Value limit) { return count(limit); });
-  }
+  Threshold raise(Threshold low, int64_t capacity);
   /// Whether rounding may have made the sums of two candidates equal that are
   /// not in the order of their ids.
   Value mayRoundTogether();
 
   /// Calls `body(row, col, sum, reached)` for the candidates that reach
-  /// `limit`, and others, in some order. The lanes of a warp come together, and
-  /// `atOnce` calls do not depend on each other but by what they carry.
+  /// `limit`, and others, in some order. The lanes of a warp come together.
   using Body = llvm::function_ref<SmallVector<Value>(
       Value row, Value col, Value sum, Value reached, ValueRange carried)>;
-  ResultRange forEachReaching(Value limit, ValueRange inits, Body body,
-                              int64_t atOnce = 1);
+  ResultRange forEachReaching(Value limit, ValueRange inits, Body body);
 
 private:
+  Value rowLengths();
+  Value countRow(Value lengths, Value row, int64_t first, Value limit);
+
   KernelBuilder &k;
   const RoutePlan &plan;
   ThreadTeam &team;

@@ -3,6 +3,7 @@
 #include "BlockEmitter.h"
 
 #include "Route.h"
+#include "SortKeys.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -16,7 +17,8 @@ static constexpr int64_t kMaxCornerChunks = 4;
 /// way, which for most distributions leaves between K and 2 K candidates.
 static constexpr int64_t kFirstShift = 3;
 /// Rows that a thread searches at a time, so that their chains of dependent
-/// loads overlap.
+/// loads overlap: all of them, or a few.
+static constexpr int64_t kMaxRows = 16;
 static constexpr int64_t kRowsAtOnce = 4;
 
 RouteCandidates::RouteCandidates(KernelBuilder &k, const RoutePlan &plan,
@@ -49,21 +51,6 @@ std::pair<Value, Value> RouteCandidates::ranks(Value pair) {
   return {row, k.sub(pair, k.mul(row, k.i32(plan.cols)))};
 }
 
-/// Flips all bits but the sign of negative floats, whose order is reversed; its
-/// own inverse.
-static Value emitTurn(KernelBuilder &k, Value bits) {
-  Value sign = arith::ShRSIOp::create(k, bits, k.i32(31));
-  return arith::XOrIOp::create(k, bits, k.both(sign, k.i32(0x7fffffff)));
-}
-
-Value RouteCandidates::key(Value value) {
-  return emitTurn(k, arith::BitcastOp::create(k, k.getI32Type(), value));
-}
-
-Value RouteCandidates::value(Value key) {
-  return arith::BitcastOp::create(k, k.getF32Type(), emitTurn(k, key));
-}
-
 /// If a * b >= K, the pair (a, b) is reached by K pairs. Of these corners the
 /// best is taken: those with a rank up to the root of K, by a lane each.
 Value RouteCandidates::lowerBound() {
@@ -75,8 +62,8 @@ Value RouteCandidates::lowerBound() {
     Value exists = k.both(k.compare(Predicate::slt, row, k.i32(plan.rows)),
                           k.compare(Predicate::slt, col, k.i32(plan.cols)));
     Value zero = k.i32(0);
-    Value sumKey =
-        key(sum(k.choose(exists, row, zero), k.choose(exists, col, zero)));
+    Value sumKey = emitOrderedBits(
+        k, sum(k.choose(exists, row, zero), k.choose(exists, col, zero)));
     best = k.choose(exists, k.max(best, sumKey), best);
   };
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -98,48 +85,65 @@ Value RouteCandidates::lowerBound() {
   return maxLanes(k, best);
 }
 
-/// Each thread takes rows, a few at a time; sums along a row descend, so those
-/// that reach the limit are found by bisection. Rows descend too: a warp stops
-/// once it finds none.
-Value RouteCandidates::count(Value limit) {
-  int64_t chunks = llvm::divideCeil(plan.rows, team.size());
-  int64_t atOnce = std::min(chunks, kRowsAtOnce);
-  int64_t step = atOnce * team.size();
+/// How many candidates each row has; none behind the last row.
+Value RouteCandidates::rowLengths() {
   SmallVector<int32_t> lengths;
   for (int64_t row = 0; row < plan.rows; ++row)
     lengths.push_back(std::min(plan.topK / (row + 1), plan.cols));
-  lengths.resize(llvm::alignTo(plan.rows, step), 0);
-  Value table = emitTable(k, "route_rows", lengths);
+  lengths.resize(llvm::alignTo(plan.rows, kRowsAtOnce * team.size()), 0);
+  return emitTable(k, "route_rows", lengths);
+}
 
-  auto countRow = [&](Value at) {
-    Value length = k.load(table, k.toIndex(at));
-    Value row = k.min(at, k.i32(plan.rows - 1));
-    Value reached = k.i32(0);
-    for (int64_t jump = llvm::PowerOf2Ceil(plan.cols + 1) / 2; jump > 0;
-         jump /= 2) {
-      Value next = k.add(reached, jump);
-      Value last = k.sub(k.min(next, k.i32(plan.cols)), 1);
-      Value reaches = arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
-                                            sum(row, last), limit);
-      Value inside = k.compare(Predicate::sle, next, length);
-      reached = k.choose(k.both(reaches, inside), next, reached);
-    }
-    return reached;
-  };
-  auto countRows = [&](Value first) {
-    Value total = countRow(first);
-    for (int64_t i = 1; i < atOnce; ++i)
-      total = k.add(total, countRow(k.add(first, i * team.size())));
+/// Sums along a row descend, so those that reach the limit are found by
+/// bisection. The row is `first` or a later one.
+Value RouteCandidates::countRow(Value lengths, Value row, int64_t first,
+                                Value limit) {
+  int64_t longest = std::min(plan.topK / (first + 1), plan.cols);
+  Value length = k.load(lengths, k.toIndex(row));
+  row = k.min(row, k.i32(plan.rows - 1));
+  Value reached = k.i32(0);
+  for (int64_t jump = llvm::PowerOf2Ceil(longest + 1) / 2; jump > 0;
+       jump /= 2) {
+    Value next = k.add(reached, jump);
+    Value last = k.sub(k.min(next, k.i32(plan.cols)), 1);
+    Value reaches = arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
+                                          sum(row, last), limit);
+    Value inside = k.compare(Predicate::sle, next, length);
+    reached = k.choose(k.both(reaches, inside), next, reached);
+  }
+  return reached;
+}
+
+SmallVector<Value> RouteCandidates::countRows(Value limit) {
+  Value lengths = rowLengths();
+  SmallVector<Value> counts;
+  for (int64_t first = 0; first < plan.rows; first += team.size())
+    counts.push_back(
+        countRow(lengths, k.add(team.rank(), first), first, limit));
+  return counts;
+}
+
+Value RouteCandidates::count(Value limit) {
+  auto addUp = [&](ArrayRef<Value> counts) {
+    Value total = counts.front();
+    for (Value count : counts.drop_front())
+      total = k.add(total, count);
     return total;
   };
-  if (chunks == atOnce)
-    return team.sum(countRows(team.rank()));
+  if (plan.rows <= kMaxRows * team.size())
+    return team.sum(addUp(countRows(limit)));
+  // Rows descend too: a warp stops once it finds none.
+  Value lengths = rowLengths();
+  int64_t step = kRowsAtOnce * team.size();
   ResultRange counted = k.loopWhile(
       ValueRange{team.rank(), k.i32(0), k.integer(k.getI1Type(), 1)},
       [&](ValueRange state) { return state[2]; },
       [&](ValueRange state) -> SmallVector<Value> {
-        Value found = countRows(state[0]);
-        Value next = k.add(state[0], step);
+        SmallVector<Value> counts;
+        for (int64_t i = 0; i < kRowsAtOnce; ++i)
+          counts.push_back(countRow(lengths, k.add(state[0], i * team.size()),
+                                    /*first=*/0, limit));
+        Value found = addUp(counts), next = k.add(state[0], step);
         Value more = k.both(k.compare(Predicate::sgt, found, k.i32(0)),
                             k.compare(Predicate::slt, next,
                                       k.i32(llvm::alignTo(plan.rows, step))));
@@ -148,10 +152,9 @@ Value RouteCandidates::count(Value limit) {
   return team.sum(counted[1]);
 }
 
-Threshold RouteCandidates::raise(Threshold low, int64_t capacity,
-                                 llvm::function_ref<Value(Value)> count) {
+Threshold RouteCandidates::raise(Threshold low, int64_t capacity) {
   Value wanted = k.i32(plan.topK), room = k.i32(capacity);
-  Value high = key(sum(k.i32(0), k.i32(0)));
+  Value high = emitOrderedBits(k, sum(k.i32(0), k.i32(0)));
   auto fits = [&](Value count) {
     return k.both(k.compare(Predicate::sge, count, wanted),
                   k.compare(Predicate::sle, count, room));
@@ -169,7 +172,7 @@ Threshold RouteCandidates::raise(Threshold low, int64_t capacity,
         Value part =
             arith::ShRUIOp::create(k, k.sub(state[1], state[0]), state[3]);
         Value middle = k.add(state[0], k.max(part, k.i32(1)));
-        Value reached = count(value(middle));
+        Value reached = count(emitOrderedValue(k, middle));
         Value enough = k.compare(Predicate::sge, reached, wanted);
         Value shift = k.max(k.sub(state[3], 1), k.i32(1));
         return {k.choose(enough, middle, state[0]),
@@ -180,7 +183,9 @@ Threshold RouteCandidates::raise(Threshold low, int64_t capacity,
   Value unknown = k.compare(Predicate::slt, countFound, k.i32(0));
   Value known = k.branch(
       k.getI32Type(), unknown,
-      [&]() -> SmallVector<Value> { return {count(value(keyFound))}; },
+      [&]() -> SmallVector<Value> {
+        return {count(emitOrderedValue(k, keyFound))};
+      },
       [&]() -> SmallVector<Value> { return {countFound}; })[0];
   return {keyFound, known};
 }
@@ -227,9 +232,8 @@ Value RouteCandidates::mayRoundTogether() {
 /// below the diagonal, along its columns keep the lanes of a warp busy; a line
 /// ends once none of its sums reaches the limit.
 ResultRange RouteCandidates::forEachReaching(Value limit, ValueRange inits,
-                                             Body body, int64_t atOnce) {
-  int64_t step = atOnce * team.warps();
-  SmallVector<int32_t> ends(llvm::alignTo(2 * side, step), 0);
+                                             Body body) {
+  SmallVector<int32_t> ends(2 * side, 0);
   for (int64_t i = 0; i < side; ++i) {
     if (i < plan.rows)
       ends[i] = std::min(plan.topK / (i + 1), plan.cols);
@@ -238,51 +242,37 @@ ResultRange RouteCandidates::forEachReaching(Value limit, ValueRange inits,
   }
   Value table = emitTable(k, "route_lines", ends);
   Value zero = k.i32(0);
-  struct Line {
-    Value isRow, rank, start, end;
-  };
-  auto emitLine = [&](Value number) -> Line {
-    Value isRow = k.compare(Predicate::slt, number, k.i32(side));
-    return {isRow, k.choose(isRow, number, k.sub(number, side)),
-            k.choose(isRow, zero, k.i32(side)),
-            k.load(table, k.toIndex(number))};
-  };
   return k.loop(
-      team.warp(), k.i32(2 * side), k.i32(step), inits,
-      [&](Value first, ValueRange carried) -> SmallVector<Value> {
-        SmallVector<Line> lines;
-        for (int64_t i = 0; i < atOnce; ++i)
-          lines.push_back(emitLine(k.add(first, i * team.warps())));
-        // How far along the lines, and whether there is more of them.
+      team.warp(), k.i32(2 * side), k.i32(team.warps()), inits,
+      [&](Value line, ValueRange carried) -> SmallVector<Value> {
+        Value isRow = k.compare(Predicate::slt, line, k.i32(side));
+        Value rank = k.choose(isRow, line, k.sub(line, side));
+        Value start = k.choose(isRow, zero, k.i32(side));
+        Value end = k.load(table, k.toIndex(line));
+        // How far along the line, and whether there is more of it.
         SmallVector<Value> state = {zero, k.integer(k.getI1Type(), 1)};
         llvm::append_range(state, carried);
         ResultRange last = k.loopWhile(
             state, [&](ValueRange now) { return now[1]; },
             [&](ValueRange now) -> SmallVector<Value> {
               Value next = k.add(now[0], kWarp);
-              Value offset = k.add(now[0], team.lane()), more;
-              SmallVector<Value> values(now.drop_front(2));
-              for (const Line &line : lines) {
-                Value at = k.add(line.start, offset);
-                Value valid = k.compare(Predicate::slt, at, line.end);
-                at = k.choose(valid, at, zero);
-                Value row = k.choose(line.isRow, line.rank, at);
-                Value col = k.choose(line.isRow, at, line.rank);
-                // A line that only fills the group up.
-                row = k.min(row, k.i32(plan.rows - 1));
-                col = k.min(col, k.i32(plan.cols - 1));
-                Value total = sum(row, col);
-                Value reached = k.both(
-                    valid, arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
-                                                 total, limit));
-                Value goesOn = k.both(
-                    reached, k.compare(Predicate::slt, k.add(line.start, next),
-                                       line.end));
-                more = more ? k.either(more, goesOn) : goesOn;
-                values = body(row, col, total, reached, values);
-              }
-              SmallVector<Value> result = {next, anyLane(k, more)};
-              llvm::append_range(result, values);
+              Value at = k.add(start, k.add(now[0], team.lane()));
+              Value valid = k.compare(Predicate::slt, at, end);
+              at = k.choose(valid, at, zero);
+              // A line may lie outside and have no candidates.
+              Value row =
+                  k.min(k.choose(isRow, rank, at), k.i32(plan.rows - 1));
+              Value col =
+                  k.min(k.choose(isRow, at, rank), k.i32(plan.cols - 1));
+              Value total = sum(row, col);
+              Value reached = k.both(
+                  valid, arith::CmpFOp::create(k, arith::CmpFPredicate::OGE,
+                                               total, limit));
+              Value goesOn = k.both(
+                  reached, k.compare(Predicate::slt, k.add(start, next), end));
+              SmallVector<Value> result = {next, anyLane(k, goesOn)};
+              llvm::append_range(
+                  result, body(row, col, total, reached, now.drop_front(2)));
               return result;
             });
         return llvm::to_vector_of<Value>(last.drop_front(2));

@@ -17,6 +17,7 @@
 #include "BlockEmitter.h"
 
 #include "Route.h"
+#include "SortKeys.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
@@ -36,7 +37,7 @@ public:
             Value experts) {
     rounded = candidates.mayRoundTogether();
     Threshold last = candidates.raise(low, plan.topK);
-    Value limit = candidates.value(last.key);
+    Value limit = emitOrderedValue(k, last.key);
     Value lastTie = emitLastTie(last, limit);
     emitCollect(limit, lastTie, values, pairs);
     team.sync();
@@ -104,7 +105,7 @@ private:
     Value tied = k.compare(Predicate::sgt, last.count, k.i32(plan.topK));
     auto bisect = [&]() -> SmallVector<Value> {
       // No float lies between neighbouring keys.
-      Value above = candidates.count(candidates.value(k.add(last.key, 1)));
+      Value above = candidates.count(emitOrderedValue(k, k.add(last.key, 1)));
       Value wanted = k.sub(k.i32(plan.topK), above);
       ResultRange range = k.loopWhile(
           ValueRange{k.integer(i64, 0), all},

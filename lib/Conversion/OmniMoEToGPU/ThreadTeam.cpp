@@ -13,9 +13,6 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 using Predicate = arith::CmpIPredicate;
 
-// The maximum and minimum of the LLVM dialect are instructions; those of arith
-// that ignore NaN would become calls of CUDA's device library.
-
 //===----------------------------------------------------------------------===//
 // Warp
 //===----------------------------------------------------------------------===//
@@ -54,6 +51,23 @@ Value omnimoe::countBits(KernelBuilder &k, Value bits) {
   return math::CtPopOp::create(k, bits);
 }
 
+Value omnimoe::laneValue(KernelBuilder &k, Value value, Value lane) {
+  return gpu::ShuffleOp::create(k, value, lane, k.i32(kWarp),
+                                gpu::ShuffleMode::IDX)
+      .getShuffleResult();
+}
+
+Value omnimoe::sumLanesBefore(KernelBuilder &k, Value value) {
+  Value upTo = value;
+  for (int64_t distance = 1; distance < kWarp; distance *= 2) {
+    auto other =
+        gpu::ShuffleOp::create(k, upTo, distance, kWarp, gpu::ShuffleMode::UP);
+    upTo = k.add(
+        upTo, k.choose(other.getValid(), other.getShuffleResult(), k.i32(0)));
+  }
+  return k.sub(upTo, value);
+}
+
 Value omnimoe::keepInLoop(KernelBuilder &k, Value value) {
   return NVVM::ShflOp::create(k, k.getI32Type(), allLanes(k), value, k.i32(0),
                               k.i32(kWarp - 1), NVVM::ShflKind::bfly,
@@ -62,58 +76,6 @@ Value omnimoe::keepInLoop(KernelBuilder &k, Value value) {
 
 void omnimoe::syncWarp(KernelBuilder &k) {
   NVVM::SyncWarpOp::create(k, allLanes(k));
-}
-
-//===----------------------------------------------------------------------===//
-// Sort
-//
-// Batcher's bitonic sorter in the form where every comparison puts the higher
-// value in the lower place: a merge of two sorted runs begins by comparing
-// their places from opposite ends. Places are blocked, several neighbours to a
-// lane, so that most comparisons are between registers of one lane.
-//===----------------------------------------------------------------------===//
-
-/// Compares the places whose numbers differ in the bits of `mask`.
-static void compareExchange(KernelBuilder &k, SmallVectorImpl<Value> &values,
-                            Value lane, int64_t lanes, int64_t mask) {
-  int64_t count = values.size();
-  int64_t laneMask = mask / count, registerMask = mask % count;
-  bool isFloat = values.front().getType().isF32();
-  auto high = [&](Value a, Value b) -> Value {
-    return isFloat ? Value(LLVM::MaxNumOp::create(k, a, b)) : k.max(a, b);
-  };
-  auto low = [&](Value a, Value b) -> Value {
-    return isFloat ? Value(LLVM::MinNumOp::create(k, a, b)) : k.min(a, b);
-  };
-  if (laneMask == 0) {
-    for (int64_t i = 0; i < count; ++i) {
-      int64_t j = i ^ registerMask;
-      if (i > j)
-        continue;
-      Value a = values[i], b = values[j];
-      values[i] = high(a, b);
-      values[j] = low(a, b);
-    }
-    return;
-  }
-  Value side = k.both(lane, k.i32(llvm::bit_floor<uint64_t>(laneMask)));
-  Value isLower = k.compare(Predicate::eq, side, k.i32(0));
-  SmallVector<Value> before(values.begin(), values.end());
-  for (int64_t i = 0; i < count; ++i) {
-    Value other = shuffleXor(k, before[i ^ registerMask], laneMask, kWarp);
-    values[i] =
-        k.choose(isLower, high(before[i], other), low(before[i], other));
-  }
-}
-
-void omnimoe::sortInRegisters(KernelBuilder &k, SmallVectorImpl<Value> &values,
-                              Value lane, int64_t lanes) {
-  int64_t places = values.size() * lanes;
-  for (int64_t run = 2; run <= places; run *= 2) {
-    compareExchange(k, values, lane, lanes, run - 1);
-    for (int64_t stride = run / 4; stride > 0; stride /= 2)
-      compareExchange(k, values, lane, lanes, stride);
-  }
 }
 
 //===----------------------------------------------------------------------===//

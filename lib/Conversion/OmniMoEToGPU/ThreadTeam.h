@@ -24,18 +24,16 @@ Value anyLane(KernelBuilder &k, Value predicate);
 /// Sum and maximum of an i32 over the lanes.
 Value sumLanes(KernelBuilder &k, Value value);
 Value maxLanes(KernelBuilder &k, Value value);
+/// The value that lane `lane` (i32) has.
+Value laneValue(KernelBuilder &k, Value value, Value lane);
+/// Sum of an i32 over the lanes before this one.
+Value sumLanesBefore(KernelBuilder &k, Value value);
 /// Number of set bits.
 Value countBits(KernelBuilder &k, Value bits);
 /// The same value, by a shuffle that no compiler moves.
 Value keepInLoop(KernelBuilder &k, Value value);
 /// Waits for the lanes of the warp and makes their stores visible to it.
 void syncWarp(KernelBuilder &k);
-
-/// Sorts the floats or i32 that groups of `lanes` neighbouring lanes hold,
-/// highest first. Afterwards lane l of a group has places l * n to l * n + n -
-/// 1 of its group, with n = values.size(), a power of two. No value may be NaN.
-void sortInRegisters(KernelBuilder &k, SmallVectorImpl<Value> &values,
-                     Value lane, int64_t lanes);
 
 class ThreadTeam {
 public:

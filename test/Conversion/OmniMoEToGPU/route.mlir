@@ -1,18 +1,19 @@
 // RUN: omni-opt %s --convert-omnimoe-to-gpu --split-input-file --verify-diagnostics | FileCheck %s
 
 // A warp takes a token of the tile's four: half of it sorts the rows, half the columns, four to a
-// lane; then the 50 candidates, two to a lane.
+// lane; then the 50 candidates, two to a lane. So few keys a lane are sorted by shuffles of their
+// halves.
 
 // CHECK: memref.global "private" constant @route_pairs_0 : memref<64xi32>
 // CHECK-LABEL: func.func @warp
 // CHECK: gpu.launch blocks(%{{.*}}) in (%{{.*}}) threads({{.*}}) in (%{{.*}} = %c128
-// CHECK-SAME: workgroup(%{{.*}} : memref<4x{{[0-9]+}}xf32, #gpu.address_space<workgroup>>, %{{.*}} : memref<4x{{[0-9]+}}xi32, #gpu.address_space<workgroup>>)
+// CHECK-SAME: workgroup(%{{.*}} : memref<4x128xi64, #gpu.address_space<workgroup>>, %{{.*}} : memref<4x128xf32, #gpu.address_space<workgroup>>, %{{.*}} : memref<4x128xi32, #gpu.address_space<workgroup>>)
 // CHECK-NOT: omnimoe.
 // CHECK-NOT: scf.for
-// CHECK: vector.load {{.*}} {alignment = 16 : i64} : {{.*}}, vector<4xf32>
+// CHECK-NOT: scf.while
 // CHECK: llvm.intr.maxnum
-// CHECK: gpu.shuffle xor
-// CHECK: vector.store
+// CHECK: arith.maxsi {{.*}} : i64
+// CHECK: gpu.shuffle xor {{.*}} : i32
 // CHECK: nvvm.bar.warp.sync
 // CHECK: nvvm.vote.sync any
 // CHECK: gpu.barrier
@@ -33,16 +34,23 @@ func.func @warp(%rows: memref<?x64xf32>, %cols: memref<?x64xf32>, %s: memref<?x1
 
 // -----
 
-// Rows of odd lengths are read one logit at a time. 153 candidates are too many
-// to sort them all: a threshold is raised until at most 128 are left.
+// The longer axis has five entries a lane, which sorts them and then merges
+// with other lanes in shared memory. 153 candidates are too many to sort them
+// all: a threshold is raised until at most 128 are left, which each lane writes
+// behind those of the lanes before it.
 
 // CHECK-LABEL: func.func @odd
-// CHECK: vector.load {{.*}}, vector<1xf32>
+// CHECK: memref<4x160xi64, #gpu.address_space<workgroup>>
+// CHECK: arith.maxsi {{.*}} : i64
+// CHECK: scf.while
+// CHECK: nvvm.bar.warp.sync
+// CHECK: memref.store {{.*}} : memref<80xi64,
 // CHECK: nvvm.redux.sync max
 // CHECK: scf.while
 // CHECK: nvvm.redux.sync add
-// CHECK: nvvm.vote.sync ballot
-// CHECK: math.ctpop
+// CHECK: gpu.shuffle up
+// CHECK: gpu.shuffle idx
+// CHECK: memref.store {{.*}} : memref<160xi64,
 func.func @odd(%rows: memref<1x33xf32>, %cols: memref<1x65xf32>, %s: memref<1x40xf32>, %e: memref<1x40xi32>) {
   scf.forall (%t) = (0) to (1) step (1) {
     omnimoe.route ins(%rows, %cols : memref<1x33xf32>, memref<1x65xf32>) outs(%s, %e : memref<1x40xf32>, memref<1x40xi32>)

@@ -8,29 +8,22 @@
 using namespace mlir::omnimoe;
 
 static constexpr int64_t kWarp = 32;
-/// Logits of an axis that half a warp sorts in registers, and candidates that a
-/// warp does: 32 registers a lane.
+/// Logits of an axis that half a warp sorts, and candidates that a warp does:
+/// 32 keys a lane.
 static constexpr int64_t kMaxAxisLength = 512;
 static constexpr int64_t kMaxCapacity = 1024;
 /// So many candidates are sorted without looking for a threshold first.
 static constexpr int64_t kSortsAll = 128;
 static constexpr int64_t kMaxTokensPerBlock = 4;
 
-int64_t RoutePlan::pairRoom() const {
-  return std::max(capacity, 2 * axisLength);
+int64_t mlir::omnimoe::getKeysPerLane(int64_t count, int64_t lanes) {
+  int64_t keys = llvm::divideCeil(count, lanes);
+  return keys <= kMaxShuffledKeys ? llvm::PowerOf2Ceil(keys) : keys | 1;
 }
 
 int64_t RoutePlan::sharedBytes() const {
-  if (warpPerToken) {
-    // Both axes' values and the ids of their best; the candidates' sums and
-    // pairs; the winners. Most have a spare entry for each lane.
-    auto withSpare = [](int64_t entries) {
-      return llvm::alignTo(entries, 4) + kWarp;
-    };
-    return tokensPerBlock * 4 *
-           (2 * axisLength + 2 * withSpare(std::max(rows, cols)) +
-            withSpare(capacity) + withSpare(pairRoom()) + 2 * withSpare(topK));
-  }
+  if (warpPerToken) // Keys; values and ids of both axes.
+    return tokensPerBlock * (8 * keyRoom() + 8 * 2 * axisRoom());
   // Both axes' values and ids, the winners, and a count for each warp.
   return 8 * (numRows + numCols) + (inPlace ? 0 : 8 * topK) + 4 * kWarp;
 }
@@ -48,14 +41,15 @@ RoutePlan mlir::omnimoe::planRoute(int64_t numRows, int64_t numCols,
     plan.candidates += std::min(topK / a, plan.cols);
 
   int64_t longAxis = std::max(numRows, numCols);
-  plan.axisLength = std::max<int64_t>(kWarp / 2, llvm::PowerOf2Ceil(longAxis));
+  plan.axisKeys = getKeysPerLane(longAxis, kAxisLanes);
   // A threshold leaves between K and the capacity, soon if that is 2 K.
-  plan.capacity = std::max<int64_t>(kWarp, llvm::PowerOf2Ceil(plan.candidates));
-  if (plan.capacity > kSortsAll)
-    plan.capacity = std::clamp<int64_t>(llvm::PowerOf2Ceil(2 * topK), kSortsAll,
-                                        plan.capacity);
-  plan.warpPerToken =
-      plan.axisLength <= kMaxAxisLength && plan.capacity <= kMaxCapacity;
+  plan.sortsAll = plan.candidates <= kSortsAll;
+  plan.candidateKeys = getKeysPerLane(
+      plan.sortsAll ? plan.candidates
+                    : std::clamp<int64_t>(2 * topK, kSortsAll, plan.candidates),
+      kWarp);
+  plan.warpPerToken = longAxis <= kMaxAxisLength &&
+                      std::min(2 * topK, plan.candidates) <= kMaxCapacity;
   if (plan.warpPerToken) {
     plan.tokensPerBlock = kMaxTokensPerBlock;
     while (plan.tokensPerBlock > 1 && plan.sharedBytes() > kSharedBytes)
