@@ -58,9 +58,14 @@ Value BlockKernel::ballot(Value bit) {
                                   NVVM::VoteSyncKind::ballot);
 }
 
-Value BlockKernel::matchAny(Value value) {
-  return NVVM::MatchSyncOp::create(k, k.getI32Type(), k.i32(-1), value,
-                                   NVVM::MatchSyncKind::any);
+Value BlockKernel::match(Value value, int64_t bits, Value lanes) {
+  for (int64_t bit = 0; bit < bits; ++bit) {
+    Value isSet = k.compare(arith::CmpIPredicate::ne,
+                            k.both(value, k.i32(int64_t(1) << bit)), k.i32(0));
+    Value others = k.choose(isSet, k.i32(0), k.i32(-1));
+    lanes = k.both(lanes, arith::XOrIOp::create(k, ballot(isSet), others));
+  }
+  return lanes;
 }
 
 Value BlockKernel::count(Value lanes) {

@@ -37,8 +37,8 @@ public:
   Value laneBefore(Value value, Value first);
   /// The lanes, as bits, whose `bit` is set.
   Value ballot(Value bit);
-  /// The lanes that have the same i32 `value`.
-  Value matchAny(Value value);
+  /// Those of `lanes` that have the same i32 `value`, which has `bits` bits.
+  Value match(Value value, int64_t bits, Value lanes);
   /// The bits of `lanes` that stand for lanes before this one, or all, counted.
   Value countBefore(Value lanes);
   Value count(Value lanes);

@@ -58,10 +58,10 @@ SmallVector<Value> mlir::omnimoe::forEachTile(
   Value to = k.min(k.add(from, chunks.chunk), chunks.pairs);
   auto emitTile = [&](Value base, ValueRange carried) {
     TilePositions tile;
-    tile.tile = base;
-    tile.end = k.min(k.add(base, kTilePairs), to);
-    Value first =
-        k.add(k.add(base, k.mul(kernel.warp, kWarp * kTurns)), kernel.lane);
+    tile.tile = k.toI32(base);
+    tile.end = k.toI32(k.min(k.add(base, kTilePairs), to));
+    Value inTile = k.add(k.mul(kernel.warp, kWarp * kTurns), kernel.lane);
+    Value first = k.add(tile.tile, k.toI32(inTile));
     for (int64_t turn = 0; turn < kTurns; ++turn) {
       tile.positions.push_back(k.add(first, turn * kWarp));
       tile.exist.push_back(k.compare(arith::CmpIPredicate::ult,
@@ -87,22 +87,25 @@ public:
     int64_t keyBits = llvm::Log2_64(op.getNumGroups()) + 1;
     passes = llvm::divideCeil(keyBits, kMaxDigitBits);
     digitBits = llvm::divideCeil(keyBits, passes);
-    digits = int64_t(1) << digitBits;
   }
 
   void emit() {
     Type i32 = k.getI32Type();
     constexpr int64_t dynamic = ShapedType::kDynamic;
     counts = memref::AllocOp::create(
-        k, MemRefType::get({digits, chunks.maxBlocks}, i32));
-    totals = memref::AllocOp::create(k, MemRefType::get({digits}, i32));
+        k, MemRefType::get({countDigits(0), chunks.maxBlocks}, i32));
+    totals = memref::AllocOp::create(k, MemRefType::get({countDigits(0)}, i32));
     // What one pass writes the next one reads: two buffers take turns.
     Value between[2];
     for (int64_t i = 0; i < std::min<int64_t>(passes - 1, 2); ++i)
       between[i] = memref::AllocOp::create(
           k, MemRefType::get({dynamic, 2}, i32), chunks.pairs);
     ids = op.getExperts();
+    if (cast<MemRefType>(ids.getType()).getLayout().isIdentity())
+      flatIds = memref::CollapseShapeOp::create(
+          k, ids, ArrayRef<ReassociationIndices>{{0, 1}});
     for (pass = 0; pass < passes; ++pass) {
+      digits = countDigits(pass);
       source = pass ? between[(pass - 1) % 2] : Value();
       target = pass + 1 < passes ? between[pass % 2] : Value();
       emitCount();
@@ -112,6 +115,12 @@ public:
   }
 
 private:
+  /// How many digits a pass tells apart; the last one has what is left.
+  int64_t countDigits(int64_t pass) {
+    return pass + 1 < passes ? int64_t(1) << digitBits
+                             : (op.getNumGroups() >> (pass * digitBits)) + 1;
+  }
+
   std::string getName(StringRef kernel) {
     return (prefix + "_" + kernel + Twine(pass)).str();
   }
@@ -122,9 +131,14 @@ private:
       return loadBoth(source, position);
     // 32-bit arithmetic: there are less than 2^31 pairs.
     Value number = k.toI32(position), topK = k.i32(chunks.topK);
-    Value token = arith::DivUIOp::create(k, number, topK);
-    Value choice = k.sub(number, k.mul(token, topK));
-    Value id = k.load(ids, {k.toIndex(token), k.toIndex(choice)});
+    Value id;
+    if (flatIds) {
+      id = k.load(flatIds, position);
+    } else {
+      Value token = arith::DivUIOp::create(k, number, topK);
+      Value choice = k.sub(number, k.mul(token, topK));
+      id = k.load(ids, {k.toIndex(token), k.toIndex(choice)});
+    }
     // Unsigned, so that negative ids are none too; an i32 names no more than
     // 2^31 experts.
     int64_t known = std::min<int64_t>(op.getNumExperts(), int64_t(1) << 31);
@@ -138,8 +152,8 @@ private:
   }
 
   Value getDigit(Value key) {
-    Value shifted = arith::ShRUIOp::create(k, key, k.i32(pass * digitBits));
-    return k.both(shifted, k.i32(digits - 1));
+    Value digit = arith::ShRUIOp::create(k, key, k.i32(pass * digitBits));
+    return pass + 1 < passes ? k.both(digit, k.i32(digits - 1)) : digit;
   }
 
   /// Calls `body` with each digit that is this thread's.
@@ -270,9 +284,8 @@ private:
     SmallVector<Value> ranks, digitOf;
     for (int64_t turn = 0; turn < kTurns; ++turn) {
       Value digit = getDigit(pairs[turn][0]);
-      // Lanes without a pair keep to themselves.
-      Value lanes =
-          kernel.matchAny(k.choose(tile.exist[turn], digit, k.i32(-1)));
+      Value lanes = kernel.match(digit, llvm::Log2_64_Ceil(digits),
+                                 kernel.ballot(tile.exist[turn]));
       Value rank = kernel.countBefore(lanes);
       digitOf.push_back(k.toIndex(digit));
       Value before = loadCounter(kernel.warp, digitOf[turn]);
@@ -319,11 +332,15 @@ private:
     kernel.barrier();
 
     Value count = k.sub(tile.end, tile.tile);
-    k.loop(kernel.thread, count, kernel.numThreads, [&](Value place) {
-      SmallVector<Value> pair = loadBoth(shared.pairs, place);
-      Value shift = k.load(shared.shift, k.toIndex(getDigit(pair[0])));
-      storePair(pair[0], pair[1], k.toIndex(k.add(k.toI32(place), shift)));
-    });
+    for (int64_t turn = 0; turn < kTurns; ++turn) {
+      Value place = k.add(kernel.thread, turn * kernel.numThreads);
+      Value number = k.toI32(place);
+      k.when(k.compare(arith::CmpIPredicate::ult, number, count), [&] {
+        SmallVector<Value> pair = loadBoth(shared.pairs, place);
+        Value shift = k.load(shared.shift, k.toIndex(getDigit(pair[0])));
+        storePair(pair[0], pair[1], k.toIndex(k.add(number, shift)));
+      });
+    }
     // The next tile writes the buffers from its start on.
     kernel.barrier();
   }
@@ -359,7 +376,8 @@ private:
   Value keys;
   StringRef prefix;
   int64_t passes, digitBits, digits, pass = 0;
-  Value ids, counts, totals, source, target;
+  Value ids, flatIds; // the latter if rows follow each other in memory
+  Value counts, totals, source, target;
 };
 } // namespace
 

@@ -12,7 +12,7 @@ namespace mlir::omnimoe {
 /// Threads of a block in the kernels of a dispatch, positions that a lane has
 /// at a time, and so positions of a tile.
 inline constexpr int64_t kDispatchThreads = 256;
-inline constexpr int64_t kTurns = 16;
+inline constexpr int64_t kTurns = 8;
 inline constexpr int64_t kTilePairs = kDispatchThreads * kTurns;
 
 /// How P pairs are shared out: block b has positions [b * chunk, (b + 1) *
@@ -26,13 +26,14 @@ struct PairChunks {
 
 PairChunks getPairChunks(KernelBuilder &k, DispatchOp op, int64_t units);
 
-/// A thread's positions in a tile, and whether they are those of pairs.
+/// A thread's positions in a tile, and whether they are those of pairs. They
+/// are i32: there are less than 2^31 pairs.
 struct TilePositions {
   Value tile, end; ///< of the tile, and of the pairs in it
   SmallVector<Value> positions, exist;
   /// A position that can be read in turn `turn`.
   Value readable(KernelBuilder &k, unsigned turn) const {
-    return k.choose(exist[turn], positions[turn], tile);
+    return k.toIndex(k.min(positions[turn], k.sub(end, 1)));
   }
 };
 

@@ -2,7 +2,8 @@
 //
 // In sorted pairs a slot starts wherever group or token changes. Three kernels:
 //
-//  heads    Each block counts the slots that start among its pairs.
+//  heads    Each block counts the slots that start among its pairs. All groups
+//           are marked as empty.
 //  slots    Each block adds the counts of the blocks before it and writes token
 //           and first pair of its slots, and the offsets of the groups that
 //           have any.
@@ -18,6 +19,9 @@
 
 using namespace mlir;
 using namespace mlir::omnimoe;
+
+/// Offset of a group that no pair has been found of.
+static constexpr int64_t kEmpty = -1;
 
 namespace {
 class Slots {
@@ -39,9 +43,16 @@ private:
   /// What starts at a thread's positions in a tile.
   struct Heads {
     SmallVector<Value> keys, tokens, newGroups, newSlots;
+    SmallVector<Value>
+        ends; ///< whether the first pair without a group is there
     SmallVector<Value> lanes; ///< the lanes at whose positions slots start
     Value count;              ///< how many start at the warp's positions
   };
+
+  Value hasGroup(Value key) {
+    return k.compare(arith::CmpIPredicate::ult, key,
+                     k.i32(static_cast<int32_t>(groups)));
+  }
 
   Heads getHeads(BlockKernel &kernel, const TilePositions &tile) {
     using arith::CmpIPredicate;
@@ -70,14 +81,16 @@ private:
       keyBefore = kernel.broadcast(key, kWarp - 1);
       tokenBefore = kernel.broadcast(token, kWarp - 1);
       Value isFirst =
-          k.compare(CmpIPredicate::eq, tile.positions[turn], k.index(0));
-      Value hasGroup = k.compare(CmpIPredicate::ult, key,
-                                 k.i32(static_cast<int32_t>(groups)));
-      Value isPair = k.both(tile.exist[turn], hasGroup);
+          k.compare(CmpIPredicate::eq, tile.positions[turn], k.i32(0));
+      Value isPair = k.both(tile.exist[turn], hasGroup(key));
       Value newGroup =
           k.either(isFirst, k.compare(CmpIPredicate::ne, key, previousKey));
       Value newToken = k.compare(CmpIPredicate::ne, token, previousToken);
       heads.newGroups.push_back(k.both(isPair, newGroup));
+      heads.ends.push_back(
+          k.both(k.both(tile.exist[turn], newGroup),
+                 k.compare(CmpIPredicate::uge, key,
+                           k.i32(static_cast<int32_t>(groups)))));
       heads.newSlots.push_back(k.both(isPair, k.either(newGroup, newToken)));
       heads.lanes.push_back(kernel.ballot(heads.newSlots.back()));
       heads.count = k.add(heads.count, kernel.count(heads.lanes.back()));
@@ -107,6 +120,10 @@ private:
                     });
     Value total = kernel.scan(onFirstLane(kernel, count[0])).total;
     k.when(isThread(kernel, 0), [&] { k.store(total, heads, kernel.block); });
+    Value first = k.add(k.mul(kernel.block, kernel.numThreads), kernel.thread);
+    k.loop(
+        first, k.index(groups), k.mul(chunks.blocks, kernel.numThreads),
+        [&](Value group) { k.store(k.i32(kEmpty), op.getOffsets(), group); });
   }
 
   void emitSlots() {
@@ -130,11 +147,12 @@ private:
             Value lanes = tileHeads.lanes[turn];
             Value slot = k.add(next, kernel.countBefore(lanes));
             next = k.add(next, kernel.count(lanes));
+            Value at = k.toIndex(slot);
             k.when(tileHeads.newSlots[turn], [&] {
-              Value at = k.toIndex(slot);
               k.store(tileHeads.tokens[turn], op.getTokens(), at);
-              k.store(k.toI32(tile.positions[turn]), op.getStarts(), at);
             });
+            k.when(k.either(tileHeads.newSlots[turn], tileHeads.ends[turn]),
+                   [&] { k.store(tile.positions[turn], op.getStarts(), at); });
             k.when(tileHeads.newGroups[turn], [&] {
               k.store(slot, op.getOffsets(), k.toIndex(tileHeads.keys[turn]));
             });
@@ -143,17 +161,33 @@ private:
         });
     Value isLast = k.compare(arith::CmpIPredicate::eq, k.add(kernel.block, 1),
                              chunks.blocks);
-    k.when(k.both(isLast, isThread(kernel, 0)),
-           [&] { k.store(end[0], op.getOffsets(), k.index(groups)); });
+    k.when(k.both(isLast, isThread(kernel, 0)), [&] {
+      k.store(end[0], op.getOffsets(), k.index(groups));
+      // The slots end where the pairs do, unless some have no group.
+      Value none =
+          k.compare(arith::CmpIPredicate::eq, chunks.pairs, k.index(0));
+      Value allInGroups = k.branch(
+          k.getI1Type(), none, [&]() -> SmallVector<Value> { return {none}; },
+          [&]() -> SmallVector<Value> {
+            return {hasGroup(k.load(keys, k.sub(chunks.pairs, 1)))};
+          })[0];
+      k.when(allInGroups, [&] {
+        k.store(k.toI32(chunks.pairs), op.getStarts(), k.toIndex(end[0]));
+      });
+    });
   }
 
   void emitOffsets() {
-    int64_t blocks = llvm::divideCeil(groups + 1, kDispatchThreads);
+    int64_t blocks = llvm::divideCeil(groups, kDispatchThreads);
     BlockKernel kernel(k, (prefix + "_offsets").str(), k.index(blocks),
                        kDispatchThreads);
     Value group = k.add(k.mul(kernel.block, kDispatchThreads), kernel.thread);
     using arith::CmpIPredicate;
-    k.when(k.compare(CmpIPredicate::ule, group, k.index(groups)), [&] {
+    Value exists = k.compare(CmpIPredicate::ult, group, k.index(groups));
+    Value readable = k.min(group, k.index(groups - 1));
+    Value isEmpty = k.compare(CmpIPredicate::eq,
+                              k.load(op.getOffsets(), readable), k.i32(kEmpty));
+    k.when(k.both(exists, isEmpty), [&] {
       Value key = k.toI32(group);
       ResultRange bounds = k.loopWhile(
           ValueRange{k.index(0), chunks.pairs},
@@ -168,35 +202,21 @@ private:
             return {k.choose(isBelow, k.add(middle, 1), range[0]),
                     k.choose(isBelow, range[1], middle)};
           });
-      Value first = bounds[0];
-      Value isLast = k.compare(CmpIPredicate::eq, group, k.index(groups));
-      k.when(
-          isLast,
-          [&] {
-            Value slots = k.load(op.getOffsets(), k.index(groups));
-            k.store(k.toI32(first), op.getStarts(), k.toIndex(slots));
-          },
-          [&] { emitEmptyGroup(group, key, first); });
+      emitEmptyGroup(group, bounds[0]);
     });
   }
 
-  /// `first` is the first pair of `group` or of the next that is not empty.
-  void emitEmptyGroup(Value group, Value key, Value first) {
-    using arith::CmpIPredicate;
-    Value exists = k.compare(CmpIPredicate::ult, first, chunks.pairs);
-    k.when(
-        exists,
-        [&] {
-          Value next = k.load(keys, first);
-          k.when(k.compare(CmpIPredicate::ne, next, key), [&] {
-            k.store(k.load(op.getOffsets(), k.toIndex(next)), op.getOffsets(),
-                    group);
-          });
-        },
-        [&] {
-          k.store(k.load(op.getOffsets(), k.index(groups)), op.getOffsets(),
-                  group);
-        });
+  /// `first` is the first pair of the next group that is not empty, if any.
+  void emitEmptyGroup(Value group, Value first) {
+    Value exists = k.compare(arith::CmpIPredicate::ult, first, chunks.pairs);
+    // Pairs without an expert have the number of groups as key.
+    Value next = k.branch(
+        k.getI32Type(), exists,
+        [&]() -> SmallVector<Value> { return {k.load(keys, first)}; },
+        [&]() -> SmallVector<Value> {
+          return {k.i32(static_cast<int32_t>(groups))};
+        })[0];
+    k.store(k.load(op.getOffsets(), k.toIndex(next)), op.getOffsets(), group);
   }
 
   KernelBuilder &k;

@@ -2,31 +2,34 @@
 
 // 65 keys, 64 groups and none, are one digit of 7 bits. Scratch is allocated
 // beside, its sizes constants or the number of pairs; a block has a multiple of
-// 4,096 pairs, and there is a block even if there are none.
+// 2,048 pairs, and there is a block even if there are none. The last digit
+// counts no further than the keys do.
 
 // CHECK-LABEL: func.func @one_digit
 // CHECK-SAME:    %[[E:[a-z0-9]+]]: memref<?x16xi32>
 // CHECK:         %[[T:.*]] = memref.dim %[[E]]
 // CHECK:         %[[P:.*]] = arith.muli %[[T]], %c16
-// CHECK:         %[[TILES:.*]] = arith.ceildivui %[[P]], %c2162688
-// CHECK:         %[[CHUNK:.*]] = arith.muli %{{.*}}, %c4096
+// CHECK:         %[[TILES:.*]] = arith.ceildivui %[[P]], %c1081344
+// CHECK:         %[[CHUNK:.*]] = arith.muli %{{.*}}, %c2048
 // CHECK:         %[[N:.*]] = arith.ceildivui %[[P]], %[[CHUNK]]
 // CHECK:         %[[BLOCKS:.*]] = arith.maxui %[[N]]
 // CHECK:         memref.alloc(%[[P]]) : memref<?xi32>
-// CHECK:         %[[COUNTS:.*]] = memref.alloc() : memref<128x528xi32>
+// CHECK:         %[[COUNTS:.*]] = memref.alloc() : memref<65x528xi32>
 // CHECK:         gpu.launch {{.*}} in (%{{.*}} = %[[BLOCKS]], {{.*}} function(@one_digit_dispatch0_count0)
 // CHECK:           arith.divui %{{.*}}, %c64_i32
-// CHECK:           memref.atomic_rmw addi {{.*}} memref<128xi32, #gpu.address_space<workgroup>>
+// CHECK:           memref.atomic_rmw addi {{.*}} memref<65xi32, #gpu.address_space<workgroup>>
 // CHECK:           gpu.barrier
 // CHECK:           memref.store %{{.*}}, %[[COUNTS]]
-// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c128{{.*}} function(@one_digit_dispatch0_scan0)
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c65{{.*}} function(@one_digit_dispatch0_scan0)
 // CHECK:           gpu.shuffle up
 // CHECK:         gpu.launch {{.*}} in (%{{.*}} = %[[BLOCKS]], {{.*}} function(@one_digit_dispatch0_scatter0)
-// CHECK-COUNT-16:  nvvm.match.sync any
-// CHECK:           vector.store {{.*}} memref<4096x2xi32, #gpu.address_space<workgroup>>
+// CHECK-COUNT-64:  nvvm.vote.sync ballot
+// CHECK:           vector.store {{.*}} memref<2048x2xi32, #gpu.address_space<workgroup>>
 // CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_heads)
+// CHECK:           memref.store %c-1_i32
 // CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_slots)
 // CHECK:         gpu.launch {{.*}} function(@one_digit_dispatch0_offsets)
+// CHECK:           arith.cmpi eq, %{{.*}}, %c-1_i32
 // CHECK:           scf.while
 // CHECK-NOT:     omnimoe.dispatch
 func.func @one_digit(%e: memref<?x16xi32>, %o: memref<65xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
@@ -52,6 +55,20 @@ func.func @one_digit(%e: memref<?x16xi32>, %o: memref<65xi32>, %t: memref<?xi32>
 func.func @two_digits(%e: memref<?x16xi32>, %o: memref<100001xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
   omnimoe.dispatch ins(%e : memref<?x16xi32>) outs(%o, %t, %s, %p : memref<100001xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
     num_experts = 100000
+  return
+}
+
+// -----
+
+// Rows of ids that lie apart are found by token and choice.
+
+// CHECK-LABEL: func.func @strided
+// CHECK:         function(@strided_dispatch0_count0)
+// CHECK:         arith.divui %{{.*}}, %c16_i32
+// CHECK:         memref.load %{{.*}}[%{{.*}}, %{{.*}}] : memref<?x16xi32, strided<[32, 1]>>
+func.func @strided(%e: memref<?x16xi32, strided<[32, 1]>>, %o: memref<65xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>) {
+  omnimoe.dispatch ins(%e : memref<?x16xi32, strided<[32, 1]>>) outs(%o, %t, %s, %p : memref<65xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 4096 group_size = 64
   return
 }
 

@@ -7,7 +7,7 @@
 // CHECK: .visible .entry groups_dispatch0_count0(
 // CHECK: atom.shared.add.u32
 // CHECK: .visible .entry groups_dispatch0_scatter0(
-// CHECK: match.any.sync.b32
+// CHECK: vote.sync.ballot.b32
 // CHECK: st.global.v2.b32
 // CHECK: .visible .entry groups_dispatch0_scatter1(
 // CHECK: .visible .entry groups_dispatch0_offsets(
