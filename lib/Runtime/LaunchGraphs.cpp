@@ -177,6 +177,7 @@ bool LaunchGraphs::update(const cuda::Driver &driver,
 }
 
 void LaunchGraphs::destroy(const cuda::Driver &driver, Entry &entry) {
+  cuda::RelaxedCapture relaxed(driver);
   if (entry.executable)
     driver.graphExecDestroy(entry.executable);
   if (entry.graph)
