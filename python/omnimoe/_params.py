@@ -25,6 +25,8 @@ REQUIRED = (
 NORMS = ("router_norm_x", "router_norm_y")
 #: Parts of a norm: its statistics, and its scale and shift if it has them.
 NORM_PARTS = ("running_mean", "running_var", "weight", "bias")
+#: The same as names in a mapping.
+NORM_NAMES = tuple(tuple(f"{norm}.{part}" for part in NORM_PARTS) for norm in NORMS)
 
 Found = Tuple[Tuple[str, ...], Tuple[Any, ...]]
 
@@ -35,9 +37,13 @@ def find(params: Any) -> Found:
     Raises:
       ArgumentError: a parameter is missing.
     """
-    if isinstance(params, Mapping):
+    if _is_mapping(params):
         return _from_mapping(params)
     return _from_object(params)
+
+
+def _is_mapping(params: Any) -> bool:
+    return type(params) is dict or isinstance(params, Mapping)  # the latter is slow
 
 
 def _from_mapping(params: Mapping[str, Any]) -> Found:
@@ -51,20 +57,19 @@ def _from_mapping(params: Mapping[str, Any]) -> Found:
                 raise _missing(name, sorted(str(key) for key in params))
         names.append(name)
         arrays.append(array)
-    for norm in NORMS:
-        mean = params.get(norm + ".running_mean")
-        if mean is None:
+    for mean, variance, *affine in NORM_NAMES:
+        if params.get(mean) is None:
             # Without the first part there is no norm; the second alone is a slip.
-            if params.get(norm + ".running_var") is not None:
-                raise _missing(norm + ".running_mean", sorted(str(key) for key in params))
+            if params.get(variance) is not None:
+                raise _missing(mean, sorted(str(key) for key in params))
             continue
-        for part in NORM_PARTS:
-            array = mean if part == "running_mean" else params.get(f"{norm}.{part}")
+        for name in (mean, variance, *affine):
+            array = params.get(name)
             if array is not None:
-                names.append(f"{norm}.{part}")
+                names.append(name)
                 arrays.append(array)
-            elif part == "running_var":
-                raise _missing(f"{norm}.{part}", sorted(str(key) for key in params))
+            elif name == variance:
+                raise _missing(name, sorted(str(key) for key in params))
     return tuple(names), tuple(arrays)
 
 
@@ -93,7 +98,7 @@ def _from_object(params: Any) -> Found:
 
 def norm_eps(params: Any, default: float) -> float:
     """The epsilon of an object's norm, if it has one."""
-    if isinstance(params, Mapping):
+    if _is_mapping(params):
         return default
     return float(getattr(getattr(params, NORMS[0], None), "eps", default))
 
