@@ -115,7 +115,7 @@ def ConvertOmniMoEDispatchToGPUPass :
   let summary = "Sort pairs by group of experts on the GPU";
   let description = [{
     Each `dispatch` on memrefs becomes a sequence of kernels. A stable radix sort
-    of the pairs by group, 10 bits at a time, takes three for each digit (count,
+    of the pairs by group, at most 9 bits at a time, takes three for each digit (count,
     scan, scatter); three more find the slots in the sorted pairs. No kernel
     waits for another block and none counts with atomics on memory, so results
     are those of the CPU to the bit. Scratch buffers are allocated beside, their
