@@ -77,7 +77,9 @@ mlir::omnimoe::getCPUStages(const CPUPipelineOptions &options) {
   return {
       {"schedule",
        [copy](OpPassManager &pm) {
-         buildSchedule(pm, copy->schedule, copy->threads);
+         // Every schedule of a CPU gives the same bits every time.
+         buildSchedule(pm, copy->schedule, copy->threads,
+                       /*deterministic=*/true);
        }},
       {"tile", [copy](OpPassManager &pm) { buildTile(pm, *copy); }},
       {"reorder", [](OpPassManager &pm) { buildReorder(pm); }},

@@ -27,7 +27,7 @@ void mlir::omnimoe::addContract(OpPassManager &pm, StringRef stage) {
 }
 
 void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
-                                  int64_t threads) {
+                                  int64_t threads, bool deterministic) {
   // arith and math on whole tensors mean the same element by element.
   pm.addPass(createConvertElementwiseToLinalgPass());
   addCleanup(pm);
@@ -38,6 +38,7 @@ void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
   SelectSchedulePassOptions options;
   options.schedule = schedule.str();
   options.threads = threads;
+  options.deterministic = deterministic;
   pm.addPass(createSelectSchedulePass(options));
   addContract(pm, "schedule");
 }

@@ -15,7 +15,8 @@ void addCleanup(OpPassManager &pm);
 void addContract(OpPassManager &pm, StringRef stage);
 
 /// Destinations, f32 sums, element-wise fusion, and the schedule of each block.
-void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads);
+void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads,
+                   bool deterministic);
 
 /// Tensors to memrefs, in the caller's memory where that is possible, and the
 /// workspace for the rest. `addScratch` may add passes that lower operations

@@ -22,7 +22,7 @@ static void buildAttachAndSchedule(OpPassManager &pm,
   AttachTargetPassOptions target;
   target.chip = options.chip;
   pm.addPass(createAttachTargetPass(target));
-  buildSchedule(pm, options.schedule, /*threads=*/0);
+  buildSchedule(pm, options.schedule, /*threads=*/0, options.deterministic);
 }
 
 static void buildKernel(OpPassManager &pm, const GPUPipelineOptions &options) {
@@ -94,6 +94,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
       {"reorder",
        [](OpPassManager &pm) {
          pm.addNestedPass<func::FuncOp>(createExpertCentricReorderPass());
+         pm.addNestedPass<func::FuncOp>(createFuseExpertBlocksPass());
          addCleanup(pm);
        }},
       {"tile",
@@ -112,6 +113,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
        [](OpPassManager &pm) {
          buildBufferize(pm, [](OpPassManager &scratch) {
            scratch.addPass(createConvertOmniMoEDispatchToGPUPass());
+           scratch.addPass(createConvertOmniMoEExpertBlockToGPUPass());
            addCleanup(scratch);
          });
        }},

@@ -3,6 +3,7 @@
 #include "omnimoe/Runtime/GPUProgram.h"
 
 #include "omnimoe/Runtime/PTXCompiler.h"
+#include <algorithm>
 
 using namespace mlir::omnimoe::runtime;
 
@@ -59,16 +60,25 @@ OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
 /// Loads the cubins; takes back what is loaded if one cannot be.
 bool GPUProgram::loadModules(const cuda::Driver &driver, LoadedKernels &loaded,
                              cuda::Result &result) {
-  for (const std::string &cubin : image.cubins) {
-    cuda::Module module = nullptr;
-    result = driver.moduleLoadData(&module, cubin.data());
-    if (result != cuda::kSuccess) {
-      unload(driver, loaded);
-      return false;
-    }
-    loaded.modules.push_back(module);
-  }
-  return true;
+  const std::vector<std::string> &cubins = image.cubins;
+  std::vector<cuda::Module> modules(cubins.size(), nullptr);
+  // What is compiled takes its time, and can do so beside others.
+  size_t threads = std::count_if(cubins.begin(), cubins.end(), compilesAtLoad);
+  std::vector<cuda::Result> results = runInContext(
+      driver, loaded.context, cubins.size(), threads, [&](size_t i) {
+        return driver.moduleLoadData(&modules[i], cubins[i].data());
+      });
+  for (cuda::Module module : modules)
+    if (module)
+      loaded.modules.push_back(module);
+  result = cuda::kSuccess;
+  for (cuda::Result each : results)
+    if (each != cuda::kSuccess && result == cuda::kSuccess)
+      result = each;
+  if (result == cuda::kSuccess)
+    return true;
+  unload(driver, loaded);
+  return false;
 }
 
 OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,

@@ -173,59 +173,68 @@ static cuda::Result compileText(const cuda::Driver &driver,
 }
 
 namespace {
-/// Texts that several threads take from.
+/// Calls that several threads take from.
 struct Work {
   const cuda::Driver &driver;
   cuda::Context context;
-  const std::vector<std::string> &texts;
-  std::vector<std::string> &cubins;
+  const std::function<cuda::Result(size_t)> &call;
   std::vector<cuda::Result> results;
-  std::vector<std::string> logs;
   std::atomic<size_t> next{0};
 
   void run() {
     cuda::ContextScope scope(driver, context);
     cuda::RelaxedCapture relaxed(driver);
-    for (size_t i; (i = next++) < texts.size();)
-      results[i] = scope.getResult()
-                       ? scope.getResult()
-                       : compileText(driver, texts[i], cubins[i], logs[i]);
+    for (size_t i; (i = next++) < results.size();)
+      results[i] = scope.getResult() ? scope.getResult() : call(i);
   }
 };
 } // namespace
 
-OmniMoeStatus mlir::omnimoe::runtime::compilePTX(
-    const cuda::Driver &driver, cuda::Context context,
-    const std::vector<std::string> &texts, std::vector<std::string> &cubins,
-    std::string &message) {
-  cubins.assign(texts.size(), "");
-  Work work{driver,
-            context,
-            texts,
-            cubins,
-            std::vector<cuda::Result>(texts.size()),
-            std::vector<std::string>(texts.size())};
+std::vector<cuda::Result> mlir::omnimoe::runtime::runInContext(
+    const cuda::Driver &driver, cuda::Context context, size_t count,
+    size_t threads, const std::function<cuda::Result(size_t)> &work) {
+  Work shared{driver, context, work, std::vector<cuda::Result>(count)};
   // Other threads help where there are any; this one would do it all alone.
   std::vector<pthread_t> helpers;
-  size_t wanted =
-      std::min<size_t>(texts.size(), std::max(getNumProcessors(), 1));
+  size_t wanted = std::min<size_t>(std::min(count, threads),
+                                   std::max(getNumProcessors(), 1));
   for (size_t i = 1; i < wanted; ++i) {
     pthread_t thread;
     auto run = [](void *work) -> void * {
       static_cast<Work *>(work)->run();
       return nullptr;
     };
-    if (pthread_create(&thread, nullptr, run, &work))
+    if (pthread_create(&thread, nullptr, run, &shared))
       break;
     helpers.push_back(thread);
   }
-  work.run();
+  shared.run();
   for (pthread_t thread : helpers)
     pthread_join(thread, nullptr);
+  return std::move(shared.results);
+}
 
+bool mlir::omnimoe::runtime::compilesAtLoad(const std::string &text) {
+  return text.find("setmaxnreg") != std::string::npos;
+}
+
+OmniMoeStatus mlir::omnimoe::runtime::compilePTX(
+    const cuda::Driver &driver, cuda::Context context,
+    const std::vector<std::string> &texts, std::vector<std::string> &cubins,
+    std::string &message) {
+  cubins.assign(texts.size(), "");
+  std::vector<std::string> logs(texts.size());
+  std::vector<cuda::Result> results =
+      runInContext(driver, context, texts.size(), texts.size(), [&](size_t i) {
+        if (!compilesAtLoad(texts[i]))
+          return compileText(driver, texts[i], cubins[i], logs[i]);
+        // The terminating null is part of what a program file keeps.
+        cubins[i].assign(texts[i].c_str(), texts[i].size() + 1);
+        return cuda::kSuccess;
+      });
   for (size_t i = 0; i < texts.size(); ++i)
-    if (work.results[i] != cuda::kSuccess) {
-      message = explain(driver, work.results[i], texts[i], work.logs[i]);
+    if (results[i] != cuda::kSuccess) {
+      message = explain(driver, results[i], texts[i], logs[i]);
       cubins.clear();
       return OMNIMOE_DEVICE_ERROR;
     }

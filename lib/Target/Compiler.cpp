@@ -42,6 +42,7 @@ static SmallVector<Stage> getPassStages(StringRef target,
   GPUPipelineOptions pipeline;
   pipeline.chip = target.str();
   pipeline.schedule = options.schedule;
+  pipeline.deterministic = options.deterministic;
   return getGPUStages(pipeline);
 }
 

@@ -146,6 +146,49 @@ def ConvertOmniMoEDispatchToGPUPass :
                            "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
+def ConvertOmniMoEExpertBlockToGPUPass :
+    Pass<"convert-omnimoe-expert-block-to-gpu", "::mlir::ModuleOp"> {
+  let summary = "Compute expert-centric blocks by tensor cores";
+  let description = [{
+    Each region of `omnimoe-fuse-expert-blocks`, bufferized, becomes three
+    kernels. The first two cut the slots of the dispatch into tiles of up to 128
+    slots of one group. The third is persistent, with one producer and two
+    consumer warpgroups. For a tile it gathers the slots' tokens, multiplies them
+    by all up vectors of the group, computes the coefficients of the pairs from
+    the few products that they need, multiplies these by the down vectors, and
+    adds the results to the tokens' rows in memory (`red.global.add.f32`, so the
+    order of a token's sums is not fixed). Products and coefficients never lie in
+    memory; expert vectors are read once per tile.
+
+    Vectors must be f16 or bf16, their length a multiple of 64, experts atomic,
+    and a group 320 experts at most: what the cost model takes for granted.
+    Scratch buffers are allocated beside: run this pass before
+    `omnimoe-plan-workspace`.
+
+    Before:
+    ```mlir
+    scf.execute_region no_inline {
+      omnimoe.grouped_matmul ins(%x, %up, %e : ...) dispatch(%o, %t, %b, %p : ...) outs(%s : ...)
+      linalg.generic ... ins(%s, %g : ...) outs(%s : memref<?x16xf32>)
+      omnimoe.combine to_tokens ins(%s, %down, %e : ...) dispatch(%o, %t, %b, %p : ...) outs(%y : ...)
+    }
+    ```
+    After:
+    ```mlir
+    %tiles = memref.alloc(%n) : memref<?x3xi32>
+    %cells = memref.alloc(%P) : memref<?xi32>
+    gpu.launch ... function(@f_experts0_tiles) ...
+    gpu.launch ... function(@f_experts0_cells) ...
+    gpu.launch ... function(@f_experts0) ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::NVVM::NVVMDialect",
+                           "::mlir::nvgpu::NVGPUDialect", "::mlir::omnimoe::OmniMoEDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+}
+
 def AlignSharedMemoryPass : Pass<"omnimoe-align-shared-memory"> {
   let summary = "Align the shared memory of kernels to 16 bytes";
   let description = [{

@@ -54,6 +54,10 @@ struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
       *this, "concurrent",
       llvm::cl::desc("Let independent products run on a second stream"),
       llvm::cl::init(true)};
+  Option<bool> deterministic{
+      *this, "deterministic",
+      llvm::cl::desc("Only what gives the same bits every time"),
+      llvm::cl::init(false)};
   Option<bool> overlap{
       *this, "overlap",
       llvm::cl::desc("Launch a kernel while the one before it ends"),

@@ -25,7 +25,8 @@ struct GPUImage {
   std::string chip;
   /// PTX: any number of texts, one after the other, each with its `.version`.
   std::string ptx;
-  /// What the texts were compiled to, in the same order; empty: not yet.
+  /// What the texts were compiled to, in the same order; empty: not yet. One
+  /// that the driver compiles when it loads it is PTX still.
   std::vector<std::string> cubins;
   /// The kernels in the order that the host code counts them in.
   std::vector<std::string> kernelNames;

@@ -5,6 +5,8 @@
 
 #include "omnimoe-c/omnimoe.h"
 #include "omnimoe/Runtime/CUDADriver.h"
+#include <functional>
+#include <string>
 #include <vector>
 
 namespace mlir::omnimoe::runtime {
@@ -14,7 +16,21 @@ namespace mlir::omnimoe::runtime {
 /// texts, one after the other, each with its `.version` directive.
 std::vector<std::string> splitPTX(const std::string &ptx);
 
-/// Compiles each text for the device of `context`, several at a time.
+/// Calls `work(i)` for every i below `count`, with `context` current and
+/// captures relaxed, on up to `threads` threads, and returns what the calls
+/// returned.
+std::vector<cuda::Result>
+runInContext(const cuda::Driver &driver, cuda::Context context, size_t count,
+             size_t threads, const std::function<cuda::Result(size_t)> &work);
+
+/// True if the driver compiles `text` well only as a module of its own. To make
+/// a cubin it compiles for linking, and then a kernel must keep the registers
+/// that it starts with, which kernels of warps with different tasks cannot.
+bool compilesAtLoad(const std::string &text);
+
+/// Compiles each text for the device of `context`, several at a time, but for
+/// those that the driver is to compile when it loads them: these are returned
+/// as they came. (The driver has a disk cache of its own for what it loads.)
 OmniMoeStatus compilePTX(const cuda::Driver &driver, cuda::Context context,
                          const std::vector<std::string> &texts,
                          std::vector<std::string> &cubins,

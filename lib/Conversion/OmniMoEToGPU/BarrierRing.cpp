@@ -26,10 +26,10 @@ Value BarrierRing::getBarrier(int64_t kind, Value stage) {
   return movePointer(k, barriers, k.getI64Type(), k.add(stage, kind * stages));
 }
 
-void BarrierRing::emitInit(int64_t consumers) {
+void BarrierRing::emitInit(int64_t consumers, int64_t producers) {
   for (int64_t stage = 0; stage < stages; ++stage) {
-    NVVM::MBarrierInitOp::create(k, getBarrier(kFull, k.i32(stage)), k.i32(1),
-                                 Value());
+    NVVM::MBarrierInitOp::create(k, getBarrier(kFull, k.i32(stage)),
+                                 k.i32(producers), Value());
     NVVM::MBarrierInitOp::create(k, getBarrier(kEmpty, k.i32(stage)),
                                  k.i32(consumers), Value());
   }
@@ -71,8 +71,16 @@ Value BarrierRing::expect(Value stage, int64_t bytes) {
   return barrier;
 }
 
-void BarrierRing::release(Value stage, Value predicate) {
+void BarrierRing::arrive(Value barrier, Value predicate) {
   NVVM::InlinePtxOp::create(
-      k, TypeRange{}, ValueRange{getBarrier(kEmpty, stage)}, ValueRange{},
+      k, TypeRange{}, ValueRange{barrier}, ValueRange{},
       "mbarrier.arrive.release.cta.shared::cta.b64 _, [$0];", predicate);
+}
+
+void BarrierRing::fill(Value stage, Value predicate) {
+  arrive(getBarrier(kFull, stage), predicate);
+}
+
+void BarrierRing::release(Value stage, Value predicate) {
+  arrive(getBarrier(kEmpty, stage), predicate);
 }

@@ -27,8 +27,9 @@ public:
   BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages);
 
   /// To be called by one thread before any other use; all threads of the block
-  /// must meet after it. `consumers` arrive for each use of a stage.
-  void emitInit(int64_t consumers);
+  /// must meet after it. `consumers` release each use of a stage; `producers`
+  /// fill it: one if a single thread announces all its bytes.
+  void emitInit(int64_t consumers, int64_t producers = 1);
 
   RingPosition getProducerStart() { return {k.i32(0), k.i32(1)}; }
   RingPosition getConsumerStart() { return {k.i32(0), k.i32(0)}; }
@@ -42,11 +43,15 @@ public:
   /// Announces `bytes` bytes for the stage and returns the barrier that counts
   /// them.
   Value expect(Value stage, int64_t bytes);
+  /// Says that this producer has filled its part of the stage, in threads where
+  /// `predicate`.
+  void fill(Value stage, Value predicate);
   /// Says that this consumer has read the stage, in threads where `predicate`.
   void release(Value stage, Value predicate);
 
 private:
   Value getBarrier(int64_t kind, Value stage);
+  void arrive(Value barrier, Value predicate);
   void wait(Value barrier, Value parity);
 
   KernelBuilder &k;

@@ -2,6 +2,7 @@
 
 #include "DevicePointer.h"
 
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
@@ -31,4 +32,19 @@ Value mlir::omnimoe::movePointer(KernelBuilder &k, Value pointer,
     index = toI64(k, index);
   return LLVM::GEPOp::create(k, pointer.getType(), elementType, pointer,
                              ArrayRef<LLVM::GEPArg>{index});
+}
+
+Value mlir::omnimoe::getAlignedSharedMemory(KernelBuilder &k,
+                                            int64_t alignment) {
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  Value shared = gpu::DynamicSharedMemoryOp::create(
+      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
+                         MemRefLayoutAttrInterface(), space));
+  Value address = LLVM::PtrToIntOp::create(k, k.getI64Type(),
+                                           getPointer(k, shared, kSharedSpace));
+  address = arith::AndIOp::create(k, k.add(address, alignment - 1),
+                                  k.integer(k.getI64Type(), -alignment));
+  return LLVM::IntToPtrOp::create(
+      k, LLVM::LLVMPointerType::get(k.getContext(), kSharedSpace), address);
 }

@@ -25,6 +25,10 @@ Value getPointer(KernelBuilder &k, Value memref, unsigned space);
 Value movePointer(KernelBuilder &k, Value pointer, Type elementType,
                   Value index);
 
+/// A pointer to the dynamic shared memory of the kernel that is being built,
+/// moved on to a multiple of `alignment`: up to so many bytes are lost.
+Value getAlignedSharedMemory(KernelBuilder &k, int64_t alignment);
+
 } // namespace mlir::omnimoe
 
 #endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_DEVICEPOINTER_H

@@ -5,7 +5,6 @@
 #include "TensorMaps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
-#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -21,17 +20,12 @@ static constexpr int64_t kDescriptorLayout =
 /// Accumulators that pass through one empty instruction.
 static constexpr int64_t kFencedValues = 16;
 
-WarpgroupMatrices::WarpgroupMatrices(KernelBuilder &k, Type elementType,
-                                     Value left, Value right,
-                                     int64_t stageBytes)
-    : k(k), elementType(elementType),
-      accumulatorType(LLVM::LLVMStructType::getLiteral(
-          k.getContext(),
-          SmallVector<Type>(kWarpgroupTileColumns / 2, k.getF32Type()))),
-      left(getDescriptor(left)), right(getDescriptor(right)),
-      stageBytes(stageBytes) {}
+static Type getAccumulators(KernelBuilder &k, int64_t columns) {
+  return LLVM::LLVMStructType::getLiteral(
+      k.getContext(), SmallVector<Type>(columns / 2, k.getF32Type()));
+}
 
-Value WarpgroupMatrices::getDescriptor(Value pointer) {
+static Value getDescriptor(KernelBuilder &k, Value pointer) {
   Type i64 = k.getI64Type();
   Value address = LLVM::PtrToIntOp::create(k, i64, pointer);
   Value units = arith::AndIOp::create(
@@ -40,19 +34,53 @@ Value WarpgroupMatrices::getDescriptor(Value pointer) {
   return arith::OrIOp::create(k, units, k.integer(i64, kDescriptorLayout));
 }
 
+/// How far the descriptor of `stage` is from that of the first stage.
+static Value getStageOffset(KernelBuilder &k, Value stage, int64_t stageBytes) {
+  return arith::ExtUIOp::create(k, k.getI64Type(),
+                                k.mul(stage, stageBytes / kDescriptorUnit));
+}
+
+void mlir::omnimoe::beginProducts(KernelBuilder &k) {
+  NVVM::WgmmaFenceAlignedOp::create(k);
+}
+
+void mlir::omnimoe::commitProducts(KernelBuilder &k) {
+  NVVM::WgmmaGroupSyncAlignedOp::create(k);
+}
+
+void mlir::omnimoe::waitForProducts(KernelBuilder &k, int64_t pending) {
+  NVVM::WgmmaWaitGroupSyncOp::create(k, pending);
+}
+
+//===----------------------------------------------------------------------===//
+// Both operands in shared memory
+//===----------------------------------------------------------------------===//
+
+WarpgroupMatrices::WarpgroupMatrices(KernelBuilder &k, Type elementType,
+                                     Value left, Value right,
+                                     int64_t stageBytes, int64_t columns)
+    : k(k), elementType(elementType),
+      accumulatorType(getAccumulators(k, columns)),
+      left(getDescriptor(k, left)), right(getDescriptor(k, right)),
+      stageBytes(stageBytes), columns(columns) {}
+
 Value WarpgroupMatrices::multiply(Value stage, Value accumulators) {
-  Type i64 = k.getI64Type();
-  Value offset = arith::ExtUIOp::create(
-      k, i64, k.mul(stage, stageBytes / kDescriptorUnit));
+  beginProducts(k);
+  accumulators = add(stage, accumulators);
+  commitProducts(k);
+  return accumulators;
+}
+
+Value WarpgroupMatrices::add(Value stage, Value accumulators) {
+  Value offset = getStageOffset(k, stage, stageBytes);
   NVVM::WGMMATypes type =
       elementType.isF16() ? NVVM::WGMMATypes::f16 : NVVM::WGMMATypes::bf16;
   auto scale =
       accumulators ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
   if (!accumulators)
     accumulators = LLVM::UndefOp::create(k, accumulatorType);
-  auto shape = NVVM::MMAShapeAttr::get(
-      k.getContext(), 64, kWarpgroupTileColumns, kInstructionDepth);
-  NVVM::WgmmaFenceAlignedOp::create(k);
+  auto shape =
+      NVVM::MMAShapeAttr::get(k.getContext(), 64, columns, kInstructionDepth);
   for (int64_t i = 0; i < kInstructions; ++i) {
     int64_t along = i * kSwizzleBytes / kInstructions / kDescriptorUnit;
     Value at = k.add(offset, along);
@@ -63,12 +91,61 @@ Value WarpgroupMatrices::multiply(Value stage, Value accumulators) {
         NVVM::MMALayout::col, NVVM::MMAIntOverflowAttr());
     scale = NVVM::WGMMAScaleOut::one;
   }
-  NVVM::WgmmaGroupSyncAlignedOp::create(k);
   return accumulators;
 }
 
-void WarpgroupMatrices::wait(int64_t pending) {
-  NVVM::WgmmaWaitGroupSyncOp::create(k, pending);
+//===----------------------------------------------------------------------===//
+// The left operand in registers
+//===----------------------------------------------------------------------===//
+
+FragmentProduct::FragmentProduct(KernelBuilder &k, Type elementType,
+                                 Value right, int64_t stageBytes, int64_t depth)
+    : k(k), elementType(elementType),
+      accumulatorType(getAccumulators(k, kFragmentProductColumns)),
+      right(getDescriptor(k, right)), stageBytes(stageBytes), depth(depth) {}
+
+Value FragmentProduct::multiply(ArrayRef<Value> fragments, Value stage) {
+  constexpr int64_t sums = kFragmentProductColumns / 2, perStep = 4;
+  // The dialect's operation has no left operand in registers. `columns` come
+  // first in the right one's rows, which the last immediate says.
+  std::string results, ties, places;
+  for (int64_t i = 0; i < sums; ++i) {
+    results += i ? ",=f" : "=f";
+    ties += "," + std::to_string(i);
+    places += (i ? ", $" : "$") + std::to_string(i);
+  }
+  auto operand = [&](int64_t i) { return "$" + std::to_string(2 * sums + i); };
+  std::string type = elementType.isF16() ? "f16" : "bf16";
+  std::string text = "{\n.reg .pred adds;\nsetp.ne.b32 adds, " + operand(5) +
+                     ", 0;\nwgmma.mma_async.sync.aligned.m64n" +
+                     std::to_string(kFragmentProductColumns) + "k16.f32." +
+                     type + "." + type + " {" + places + "}, {" + operand(0) +
+                     ", " + operand(1) + ", " + operand(2) + ", " + operand(3) +
+                     "}, " + operand(4) + ", adds, 1, 1, 1;\n}\n";
+  std::string constraints = results + ties + ",r,r,r,r,l,n";
+
+  Value offset = getStageOffset(k, stage, stageBytes);
+  Value accumulators = LLVM::UndefOp::create(k, accumulatorType);
+  beginProducts(k);
+  for (int64_t step = 0; step < depth / kInstructionDepth; ++step) {
+    SmallVector<Value> operands;
+    for (int64_t i = 0; i < sums; ++i)
+      operands.push_back(LLVM::ExtractValueOp::create(k, accumulators, i));
+    llvm::append_range(operands, fragments.slice(perStep * step, perStep));
+    int64_t along = step * kInstructionDepth * kSwizzleBytes / kDescriptorUnit;
+    operands.push_back(k.add(right, k.add(offset, along)));
+    operands.push_back(k.i32(step > 0));
+    accumulators =
+        LLVM::InlineAsmOp::create(
+            k, accumulatorType, operands, text, constraints,
+            /*has_side_effects=*/true, /*is_align_stack=*/false,
+            LLVM::TailCallKind::None,
+            LLVM::AsmDialectAttr::get(k.getContext(), LLVM::AsmDialect::AD_ATT),
+            ArrayAttr())
+            .getRes();
+  }
+  commitProducts(k);
+  return accumulators;
 }
 
 SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
@@ -79,22 +156,23 @@ SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
   int64_t count = type.getBody().size();
   SmallVector<Value> values;
   for (int64_t first = 0; first < count; first += kFencedValues) {
+    int64_t group = std::min(kFencedValues, count - first);
     SmallVector<Value> before;
     std::string results, operands;
-    for (int64_t i = 0; i < kFencedValues; ++i) {
+    for (int64_t i = 0; i < group; ++i) {
       before.push_back(
           LLVM::ExtractValueOp::create(k, accumulators, first + i));
       results += i ? ",=f" : "=f";
       operands += "," + std::to_string(i);
     }
     auto fenced = LLVM::LLVMStructType::getLiteral(
-        k.getContext(), SmallVector<Type>(kFencedValues, k.getF32Type()));
+        k.getContext(), SmallVector<Type>(group, k.getF32Type()));
     auto pass = LLVM::InlineAsmOp::create(
         k, fenced, before, "", results + operands, /*has_side_effects=*/true,
         /*is_align_stack=*/false, LLVM::TailCallKind::None,
         LLVM::AsmDialectAttr::get(k.getContext(), LLVM::AsmDialect::AD_ATT),
         ArrayAttr());
-    for (int64_t i = 0; i < kFencedValues; ++i)
+    for (int64_t i = 0; i < group; ++i)
       values.push_back(LLVM::ExtractValueOp::create(k, pass.getRes(), i));
   }
   return values;

@@ -138,17 +138,7 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
       cast<MemRefType>(tile.result.getType()).getDimSize(1), columns));
   tiles = k.mul(rowTiles, columnTiles);
 
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  Value shared = gpu::DynamicSharedMemoryOp::create(
-      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
-                         MemRefLayoutAttrInterface(), space));
-  Value address = LLVM::PtrToIntOp::create(k, k.getI64Type(),
-                                           getPointer(k, shared, kSharedSpace));
-  address = arith::AndIOp::create(k, k.add(address, kStageAlignment - 1),
-                                  k.integer(k.getI64Type(), -kStageAlignment));
-  stages = LLVM::IntToPtrOp::create(
-      k, LLVM::LLVMPointerType::get(k.getContext(), kSharedSpace), address);
+  stages = getAlignedSharedMemory(k, kStageAlignment);
 }
 
 /// Tiles follow one another along the rows, `kRasterRows` of them, then along

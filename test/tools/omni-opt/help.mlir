@@ -12,6 +12,7 @@
 // CHECK:      --convert-omnimoe-to-vector - Lower bufferized omnimoe operations
 // CHECK-NEXT:   --vector-bits=<long>
 // CHECK:      --omnimoe-select-schedule - Write the schedule of every expert block
+// CHECK-NEXT:   --deterministic
 // CHECK-NEXT:   --schedule=<string>
 // CHECK-NEXT:   --threads=<long>
 // CHECK:      --omnimoe-tile - Cut the program along its tokens
@@ -29,6 +30,7 @@
 // CHECK:      --omnimoe-to-nvvm
 // CHECK-NEXT:   --chip=<string>
 // CHECK-NEXT:   --concurrent
+// CHECK-NEXT:   --deterministic
 // CHECK-NEXT:   --features=<string>
 // CHECK-NEXT:   --format=<string>
 // CHECK-NEXT:   --overlap

@@ -51,6 +51,15 @@ static constexpr double kSecondsPerLaunch = 2.5e-6;
 /// Blocks a unit, and with them the memory of the partial sums, beyond which
 /// splitting pairs gains nothing.
 static constexpr int64_t kMaxSplitBlocksPerUnit = 16;
+/// The same of its expert-centric kernel: products reach so much of the matrix
+/// rate; sums are added at the bandwidth of memory, of which products hide a
+/// part; and the dispatch takes so long for each pair, besides a fixed time.
+static constexpr double kGroupedEfficiency = 1.0, kScatterShown = 0.8;
+static constexpr int64_t kSlotTile = 128;
+static constexpr double kSecondsPerSortedPair = 38e-12;
+static constexpr double kSecondsPerDispatch = 37e-6;
+/// Experts that fit into a group of it.
+static constexpr int64_t kMaxGPUGroup = 320;
 /// Largest group of the expert-centric schedule and block of the dense one.
 static constexpr int64_t kMaxGroup = 256;
 static constexpr int64_t kMaxDenseBlock = 1024;
@@ -192,6 +201,58 @@ static ScheduleEstimate bestTokenCentricOnGPU(MLIRContext *context,
   return best;
 }
 
+bool mlir::omnimoe::canGroupOnTensorCores(Type type, int64_t width,
+                                          int64_t hiddenSize,
+                                          int64_t groupSize) {
+  return (type.isF16() || type.isBF16()) && width == 1 &&
+         hiddenSize % 64 == 0 && groupSize >= 1 && groupSize <= kMaxGPUGroup;
+}
+
+/// Experts in a row of the grid; a router's grid is square unless it is known
+/// to be another one.
+static int64_t guessRow(const ExpertBlockShape &shape) {
+  if (shape.gridColumns)
+    return shape.gridColumns;
+  auto root = static_cast<int64_t>(std::llround(std::sqrt(shape.numExperts)));
+  return root * root == shape.numExperts ? root : shape.numExperts;
+}
+
+/// Dense products of slots, in whole tiles, and the sums of their results.
+static double expertCentricSecondsOnGPU(const Workload &w, int64_t groupSize) {
+  double groups = std::ceil(double(w.shape.numExperts) / groupSize);
+  double slots = w.tokens * groupsPerToken(w.shape, groups);
+  double tiles = std::max(groups, slots / kSlotTile + groups / 2);
+  tiles = std::min(tiles, slots);
+  double rounds = std::ceil(tiles / w.units);
+  double flops = 4 * rounds * kSlotTile * llvm::alignTo(groupSize, 16) *
+                 double(w.shape.hiddenSize);
+  double products =
+      flops / (kGroupedEfficiency * w.target.getMatrixGflops() * 1e9);
+  double scatter = slots * w.shape.hiddenSize * sizeof(float) /
+                   (w.target.getMemoryGbps() * 1e9);
+  double tables = w.tableBytes() / (w.target.getMemoryGbps() * 1e9);
+  return std::max(products + kScatterShown * scatter, tables) +
+         w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
+}
+
+/// A group is a grid row or an even part of one.
+static std::optional<ScheduleEstimate>
+bestExpertCentricOnGPU(MLIRContext *context, const Workload &w) {
+  std::optional<ScheduleEstimate> best;
+  if (!w.shape.mayFuse)
+    return best;
+  for (int64_t limit = 32; limit <= kMaxGPUGroup; limit *= 2) {
+    int64_t groupSize =
+        largestDivisor(guessRow(w.shape), limit == 256 ? kMaxGPUGroup : limit);
+    double seconds = expertCentricSecondsOnGPU(w, groupSize);
+    if (!best || seconds < best->seconds)
+      best = {ScheduleAttr::get(context, ScheduleKind::ExpertCentric, groupSize,
+                                /*tokenTile=*/0),
+              seconds};
+  }
+  return best;
+}
+
 SmallVector<ScheduleEstimate>
 mlir::omnimoe::estimateSchedules(MLIRContext *context,
                                  const ExpertBlockShape &shape, int64_t tokens,
@@ -201,6 +262,8 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   SmallVector<ScheduleEstimate> estimates;
   if (target.isGPU()) {
     estimates.push_back(bestTokenCentricOnGPU(context, w));
+    if (auto best = bestExpertCentricOnGPU(context, w))
+      estimates.push_back(*best);
     return estimates;
   }
   estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,

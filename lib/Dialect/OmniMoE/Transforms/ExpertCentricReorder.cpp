@@ -18,10 +18,15 @@ namespace mlir::omnimoe {
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Creates the dispatch of `experts` right behind their definition.
+/// Creates the dispatch of `experts` right behind their definition, or in front
+/// of its `user` if that stands under a branch, which may not be taken.
 static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
-                                 int64_t numExperts, int64_t groupSize) {
-  rewriter.setInsertionPointAfterValue(experts);
+                                 Operation *user, int64_t numExperts,
+                                 int64_t groupSize) {
+  if (experts.getParentBlock() == user->getBlock())
+    rewriter.setInsertionPointAfterValue(experts);
+  else
+    rewriter.setInsertionPoint(user);
   Location loc = experts.getLoc();
   auto type = cast<RankedTensorType>(experts.getType());
   int64_t groups = llvm::divideCeil(numExperts, groupSize);
@@ -50,7 +55,7 @@ struct ExpertCentricReorderPass
 
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
-    using Key = std::tuple<Value, int64_t, int64_t>;
+    using Key = std::tuple<Value, Block *, int64_t, int64_t>;
     llvm::MapVector<Key, DispatchOp> dispatches;
 
     auto reorder = [&](auto op) {
@@ -61,11 +66,12 @@ struct ExpertCentricReorderPass
       if (!schedule || schedule->getKind() != ScheduleKind::ExpertCentric ||
           op.isDispatched() || op->getNumResults() == 0)
         return;
-      DispatchOp &dispatch = dispatches[{op.getExperts(), op.getNumExperts(),
-                                         schedule->getGroupSize()}];
+      DispatchOp &dispatch =
+          dispatches[{op.getExperts(), op->getBlock(), op.getNumExperts(),
+                      schedule->getGroupSize()}];
       if (!dispatch) {
-        dispatch = createDispatch(rewriter, op.getExperts(), op.getNumExperts(),
-                                  schedule->getGroupSize());
+        dispatch = createDispatch(rewriter, op.getExperts(), op,
+                                  op.getNumExperts(), schedule->getGroupSize());
         ++numDispatches;
       }
       rewriter.modifyOpInPlace(

@@ -113,6 +113,30 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   return block;
 }
 
+/// True if a kernel of a GPU can keep the products of `block` in registers
+/// until they are coefficients: one operation makes these, of the values of a
+/// pair.
+static bool mayFuse(const ExpertBlock &block) {
+  GroupedMatmulOp matmul = block.matmul;
+  CombineOp combine = block.combine;
+  Type type = getElementTypeOrSelf(matmul.getX().getType());
+  if (getElementTypeOrSelf(matmul.getWeights().getType()) != type ||
+      getElementTypeOrSelf(combine.getVectors().getType()) != type ||
+      !getElementTypeOrSelf(combine.getOut().getType()).isF32() ||
+      !canGroupOnTensorCores(type, matmul.getExpertWidth(),
+                             matmul.getHiddenSize(), /*groupSize=*/1))
+    return false;
+  Operation *last = combine.getCoefficients().getDefiningOp();
+  if (last == matmul)
+    return true;
+  auto payload = dyn_cast<linalg::GenericOp>(last);
+  return payload && payload->getNumResults() == 1 &&
+         llvm::is_contained(payload.getInputs(), matmul->getResult(0)) &&
+         llvm::all_of(payload.getIndexingMapsArray(), [](AffineMap map) {
+           return map.isProjectedPermutation();
+         });
+}
+
 /// The shapes of a grouped_matmul or combine whose expert vectors are
 /// `vectors`.
 template <typename OpTy>
@@ -151,6 +175,7 @@ struct SelectSchedulePass
   SmallVector<Version> getVersions(const ExpertBlock &block) {
     GroupedMatmulOp matmul = block.matmul;
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
+    shape.mayFuse = !deterministic && mayFuse(block);
     int64_t staticTokens =
         cast<ShapedType>(matmul.getExperts().getType()).getDimSize(0);
     auto estimate = [&](int64_t tokens) {
@@ -209,6 +234,10 @@ struct SelectSchedulePass
     auto estimates = estimateSchedules(&getContext(), getShape(op, vectors),
                                        kReportedTokens, target, units);
     const ScheduleEstimate *best = choose(estimates);
+    // A GPU has some schedules for whole blocks only; what is alone, as in the
+    // gradient of one, then takes the best there is.
+    if (!best && target.isGPU() && forced == ScheduleKind::ExpertCentric)
+      best = &estimates.front();
     if (!best)
       return refuse(op);
     op.setScheduleAttr(best->schedule);
@@ -216,9 +245,17 @@ struct SelectSchedulePass
   }
 
   LogicalResult refuse(Operation *op) {
-    return op->emitOpError("schedule '")
-           << schedule << "' is not available on target '" << target.getChip()
-           << "'";
+    InFlightDiagnostic error = op->emitOpError("schedule '")
+                               << schedule << "' is not available on target '"
+                               << target.getChip() << "'";
+    if (target.isGPU() && forced == ScheduleKind::ExpertCentric)
+      error << (deterministic
+                    ? " for deterministic results: it adds to tokens in no "
+                      "fixed order"
+                    : " here: it takes tokens and vectors of one type, f16 or "
+                      "bf16, atomic experts, a hidden size that is a multiple "
+                      "of 64, and coefficients made of values of a pair");
+    return error;
   }
 
   LogicalResult scheduleRest() {

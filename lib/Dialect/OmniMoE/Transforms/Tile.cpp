@@ -44,7 +44,8 @@ static constexpr int64_t kTokensPerBlock = 4;
 static bool isTileable(Operation *op) {
   if (!isa<linalg::LinalgOp, RouteOp, GroupedMatmulOp, CombineOp>(op) ||
       op->getNumResults() == 0 || op->getParentOfType<scf::ForallOp>() ||
-      op->getParentOfType<linalg::LinalgOp>())
+      op->getParentOfType<linalg::LinalgOp>() ||
+      op->getParentOfType<scf::ExecuteRegionOp>())
     return false;
   auto loops = cast<TilingInterface>(op).getLoopIteratorTypes();
   return !loops.empty() && loops.front() == utils::IteratorType::parallel;

@@ -99,3 +99,26 @@ func.func @left_alone(%x: tensor<6x8xf32>, %w: tensor<64x8xf32>, %e: tensor<6x4x
     outs(%ms : memref<6x4xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 16>}
   return %3 : tensor<6x4xf32>
 }
+
+// Under a branch, a dispatch is computed only where it is taken.
+
+// CHECK-LABEL: func.func @branch(
+// CHECK-NOT:     omnimoe.dispatch
+// CHECK:         scf.if
+// CHECK:           omnimoe.dispatch
+// CHECK:           omnimoe.grouped_matmul {{.*}} dispatch(
+// CHECK:         } else {
+// CHECK-NOT:       omnimoe.dispatch
+// CHECK:         return
+func.func @branch(%c: i1, %x: tensor<?x512xf32>, %up: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  %r = scf.if %c -> tensor<?x16xf32> {
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)
+      outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>} -> tensor<?x16xf32>
+    scf.yield %s : tensor<?x16xf32>
+  } else {
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>)
+      outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric>} -> tensor<?x16xf32>
+    scf.yield %s : tensor<?x16xf32>
+  }
+  return %r : tensor<?x16xf32>
+}

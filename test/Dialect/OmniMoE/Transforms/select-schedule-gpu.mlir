@@ -1,4 +1,12 @@
-// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule --split-input-file | FileCheck %s
+// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule=deterministic=true --split-input-file | FileCheck %s
+// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule --split-input-file | FileCheck %s --check-prefix=ANY
+
+// Where the order of sums does not matter, many tokens go to tensor cores.
+
+// ANY-LABEL: func.func @decode(
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+// ANY:         return
 
 // On a GPU few tokens split their pairs over many blocks, and many tokens do
 // not. What follows the sum, and the caller's memory, are in each version.

@@ -21,6 +21,9 @@ struct ExpertBlockShape {
   int64_t topK;         ///< K
   int64_t elementBytes; ///< bytes of an element of the expert vectors
   int64_t gridColumns;  ///< C if the ids come from a router, else 0
+  /// Whether products, coefficients and sums can be one kernel of a GPU, which
+  /// adds to tokens in no fixed order.
+  bool mayFuse = false;
 };
 
 /// A schedule and the seconds it is estimated to take for some T.
@@ -42,6 +45,11 @@ std::optional<double> estimateSchedule(ScheduleAttr schedule,
                                        const ExpertBlockShape &shape,
                                        int64_t tokens, TargetAttr target,
                                        int64_t units);
+
+/// True if the expert-centric schedule of a GPU can work with groups of
+/// `groupSize` experts of `width` vectors of `hiddenSize` elements of `type`.
+bool canGroupOnTensorCores(Type type, int64_t width, int64_t hiddenSize,
+                           int64_t groupSize);
 
 /// The target of a module: its attribute, or the host.
 TargetAttr getTarget(ModuleOp module);

@@ -41,6 +41,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
   let options = [
     Option<"schedule", "schedule", "std::string", "\"auto\"",
            "auto, token_centric, expert_centric, dense or hybrid">,
+    Option<"deterministic", "deterministic", "bool", "false",
+           "Only what gives the same bits every time">,
     Option<"threads", "threads", "int64_t", "0",
            "Parallel units to plan for; 0 means all of the target's">];
   let statistics = [
@@ -297,6 +299,36 @@ def TileProductsPass : Pass<"omnimoe-tile-products", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect",
                            "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::affine::AffineDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def FuseExpertBlocksPass : Pass<"omnimoe-fuse-expert-blocks", "::mlir::func::FuncOp"> {
+  let summary = "Keep an expert-centric block together for one kernel";
+  let description = [{
+    A `combine to_tokens` with a dispatch, the element-wise operation that makes
+    its coefficients, and the `grouped_matmul` on the same dispatch that feeds it
+    move into one `scf.execute_region` that is not to be inlined, if nothing else
+    needs the values between them. Later passes leave the region whole, and
+    `convert-omnimoe-expert-block-to-gpu` makes one kernel of it: products of
+    slots stay in registers until they are coefficients.
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) dispatch(%o, %t, %b, %p : ...) outs(%s0 : ...)
+    %a = linalg.generic ... ins(%s, %g : tensor<?x16xf32>, tensor<?x16xf32>) outs(%s0 : tensor<?x16xf32>)
+    %y = omnimoe.combine to_tokens ins(%a, %down, %e : ...) dispatch(%o, %t, %b, %p : ...) outs(%y0 : ...)
+    ```
+    After:
+    ```mlir
+    %y = scf.execute_region -> tensor<?x512xf32> no_inline {
+      %s = omnimoe.grouped_matmul ...
+      %a = linalg.generic ...
+      %1 = omnimoe.combine to_tokens ...
+      scf.yield %1 : tensor<?x512xf32>
+    }
+    ```
+  }];
+  let statistics = [Statistic<"numFused", "fused", "Blocks that became a region">];
+  let dependentDialects = ["::mlir::scf::SCFDialect"];
 }
 
 def ExpertCentricReorderPass : Pass<"omnimoe-expert-centric-reorder", "::mlir::func::FuncOp"> {

@@ -1,0 +1,63 @@
+//===- ExpertBlock.h - Experts as dense products of slots --------*- C++
+//-*-===//
+//
+// The expert-centric schedule on a GPU: one kernel for products, coefficients
+// and sums of all pairs, in the order of a dispatch. Its unit of work is a tile
+// of up to 128 slots of one group.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_EXPERTBLOCK_H
+#define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_EXPERTBLOCK_H
+
+#include "Utils/KernelBuilder.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+
+namespace mlir::omnimoe {
+
+/// Slots of a tile: two warpgroups have 64 rows each.
+inline constexpr int64_t kSlotTileRows = 128;
+
+/// A `grouped_matmul`, what is made of its products element by element, and the
+/// `combine to_tokens` that takes the coefficients; on memrefs.
+struct ExpertBlock {
+  GroupedMatmulOp products;
+  linalg::GenericOp payload; ///< null if the products are the coefficients
+  CombineOp sum;
+
+  int64_t getGroupSize() { return products.getSchedule()->getGroupSize(); }
+  int64_t getNumGroups() {
+    return llvm::divideCeil(products.getNumExperts(), getGroupSize());
+  }
+  Value getOffsets() { return products.getDispatch()[0]; }
+  Value getTokens() { return products.getDispatch()[1]; }
+  Value getStarts() { return products.getDispatch()[2]; }
+  Value getPairs() { return products.getDispatch()[3]; }
+};
+
+/// The block that `region` holds, or failure with a message.
+FailureOr<ExpertBlock> matchExpertBlock(scf::ExecuteRegionOp region);
+
+/// The work of a block, in memory of the device.
+struct SlotTiles {
+  Value tiles; ///< i32 [?, 3]: group, first slot, past the last slot
+  Value count; ///< i32 [1]: how many there are
+  Value taken; ///< i32 [1]: how many were asked for, 0 to begin with
+  Value
+      cells; ///< i32 [P]: for each sorted pair, 2^16 * row + column in its tile
+  Value bound; ///< index on the host: there are no more tiles than that
+};
+
+/// Emits the kernels that cut the slots into tiles.
+SlotTiles emitSlotTiles(KernelBuilder &k, ExpertBlock block, TargetAttr target,
+                        StringRef prefix);
+
+/// Emits the kernel that computes `block` tile by tile.
+void emitExpertBlock(KernelBuilder &k, ExpertBlock block,
+                     const SlotTiles &tiles, TargetAttr target, StringRef name);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_EXPERTBLOCK_H

@@ -1,0 +1,573 @@
+//===- ExpertBlockKernel.cpp - Products, coefficients and sums in one -----===//
+//
+// A persistent kernel of one producer and two consumer warpgroups. For each
+// tile of 128 slots of a group, 64 for each consumer:
+//
+// 1. Producer: gathers pieces of the slots' tokens (cp.async) and copies the
+//    same columns of the group's up vectors, stage by stage; then copies the
+//    group's down vectors, 64 columns a stage.
+// 2. Consumers multiply tokens by up vectors; all products of a slot with the
+//    group's experts stay in registers.
+// 3. Of these, the coefficients of the pairs are computed (`SampledRows`).
+// 4. Consumers multiply coefficients, from registers, by down vectors, 64
+//    columns at a time, and add the results to the tokens' rows in memory while
+//    the next 64 columns are multiplied.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ExpertBlock.h"
+
+#include "BarrierRing.h"
+#include "BlockEmitter.h"
+#include "DevicePointer.h"
+#include "SampledRows.h"
+#include "TensorMaps.h"
+#include "TileQueue.h"
+#include "WarpgroupMatrix.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+using arith::CmpIPredicate;
+
+static constexpr int64_t kConsumers = 2;
+static constexpr int64_t kThreads = 128 * (kConsumers + 1);
+static constexpr int64_t kWarpsOfGroup = 4;
+static constexpr int64_t kMaxStages = 6;
+static constexpr int64_t kStageAlignment = 1024;
+/// Elements of a swizzled row: of tokens and up vectors along the sums, of down
+/// vectors along the columns.
+static constexpr int64_t kDepth = 64;
+static constexpr int64_t kTokenBytes = kSlotTileRows * kSwizzleBytes;
+static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
+/// Gathers that the producer leaves under way while it starts the next.
+static constexpr int64_t kGathersUnderWay = 1;
+/// Rows that a thread of the producer gathers a piece of.
+static constexpr int64_t kGatheredRows = 8;
+static constexpr int64_t kRowStep = kSlotTileRows / kGatheredRows;
+/// Products by down vectors in the body of a loop.
+static constexpr int64_t kProductsPerTurn = 8;
+static_assert(kDepth == kFragmentProductColumns);
+
+namespace {
+/// How the columns of a group are cut: a copy takes 256 rows at most, and a
+/// product so many columns.
+struct GroupShape {
+  explicit GroupShape(int64_t groupSize) {
+    parts = groupSize > 256 ? 2 : 1;
+    columns = llvm::alignTo(groupSize, 16 * parts);
+  }
+  int64_t getPartColumns() const { return columns / parts; }
+  int64_t getStageBytes() const {
+    return llvm::alignTo(kTokenBytes + columns * kSwizzleBytes,
+                         kStageAlignment);
+  }
+  int64_t parts, columns;
+};
+
+class ExpertBlockKernel {
+public:
+  ExpertBlockKernel(KernelBuilder &k, ExpertBlock block,
+                    const SlotTiles &slotTiles, gpu::LaunchOp launch,
+                    Value upMap, Value downMap, int64_t stages);
+  void emit();
+
+private:
+  /// A tile of the list, i32.
+  struct Tile {
+    Value group, first, last;
+  };
+  /// A thread's two rows of a tile: where they are added to, and whether they
+  /// exist.
+  struct Targets {
+    Value pointers[2], exist[2];
+  };
+
+  Tile loadTile(Value index);
+  Value isTile(Value index);
+  Value loadToken(Value slot);
+  Value getStage(Value stage);
+
+  void emitProducer();
+  RingPosition gatherTokens(const Tile &tile, RingPosition at);
+  RingPosition copyDownVectors(const Tile &tile, RingPosition at);
+  void copyRows(Value map, Value stage, Value row, Value column);
+  void publish(Value stage, int64_t underWay);
+
+  void emitConsumer();
+  SmallVector<Value> getScratch(Value stage, Value consumer);
+  SmallVector<Value> multiplyByUp(RingPosition &at,
+                                  llvm::function_ref<void()> meanwhile);
+  RingPosition multiplyByDown(ArrayRef<Value> coefficients,
+                              const Targets &targets, RingPosition at);
+  SmallVector<Value> loadTargets(const Tile &tile);
+  Targets getTargets(const Tile &tile, ArrayRef<Value> tokens);
+  void addToTokens(Value accumulators, const Targets &targets, Value column);
+
+  KernelBuilder &k;
+  ExpertBlock block;
+  SlotTiles slotTiles;
+  GroupShape shape;
+  Value upMap, downMap;
+  int64_t stages, steps;
+  Type elementType;
+  BarrierRing ring;
+  TileQueue queue;
+  Value thread, warp, group, lane, isFirstLane;
+  Value firstTile, tileCount, stageBase;
+};
+} // namespace
+
+ExpertBlockKernel::ExpertBlockKernel(KernelBuilder &k, ExpertBlock block,
+                                     const SlotTiles &slotTiles,
+                                     gpu::LaunchOp launch, Value upMap,
+                                     Value downMap, int64_t stages)
+    : k(k), block(block), slotTiles(slotTiles), shape(block.getGroupSize()),
+      upMap(upMap), downMap(downMap), stages(stages),
+      steps(block.products.getHiddenSize() / kDepth),
+      elementType(getElementTypeOrSelf(block.products.getX().getType())),
+      ring(k, launch, stages), queue(k, launch, slotTiles.taken) {
+  thread = k.toI32(launch.getThreadIds().x);
+  firstTile = k.toI32(launch.getBlockIds().x);
+  lane = k.both(thread, k.i32(kWarp - 1));
+  isFirstLane = k.compare(CmpIPredicate::eq, lane, k.i32(0));
+  // The same for all lanes, and known to be.
+  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
+  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
+                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
+  group = arith::ShRUIOp::create(k, warp, k.i32(2));
+  stageBase = getAlignedSharedMemory(k, kStageAlignment);
+}
+
+Value ExpertBlockKernel::isTile(Value index) {
+  return k.compare(CmpIPredicate::slt, index, tileCount);
+}
+
+/// The tile, or the last one if there are no more.
+ExpertBlockKernel::Tile ExpertBlockKernel::loadTile(Value index) {
+  Value known = k.toIndex(k.min(index, k.sub(tileCount, 1)));
+  auto field = [&](int64_t i) {
+    return k.load(slotTiles.tiles, {known, k.index(i)});
+  };
+  return {field(0), field(1), field(2)};
+}
+
+Value ExpertBlockKernel::loadToken(Value slot) {
+  return k.load(block.getTokens(), k.toIndex(slot));
+}
+
+Value ExpertBlockKernel::getStage(Value stage) {
+  return movePointer(k, stageBase, k.getI8Type(),
+                     k.mul(stage, shape.getStageBytes()));
+}
+
+//===----------------------------------------------------------------------===//
+// Producer
+//===----------------------------------------------------------------------===//
+
+/// Lets the hardware copy the group's rows of `map` behind the tokens of a
+/// stage. Rows past the group belong to another and meet no pair.
+void ExpertBlockKernel::copyRows(Value map, Value stage, Value row,
+                                 Value column) {
+  Value barrier = ring.expect(stage, shape.columns * kSwizzleBytes);
+  Value target =
+      movePointer(k, getStage(stage), k.getI8Type(), k.i32(kTokenBytes));
+  for (int64_t part = 0; part < shape.parts; ++part) {
+    int64_t first = part * shape.getPartColumns();
+    copyTile(
+        k, movePointer(k, target, k.getI8Type(), k.i32(first * kSwizzleBytes)),
+        map, barrier, k.add(row, first), column);
+  }
+}
+
+/// Waits until all but `underWay` gathers of this warp have arrived and fills
+/// the warp's part of the stage of the last of these.
+void ExpertBlockKernel::publish(Value stage, int64_t underWay) {
+  NVVM::CpAsyncWaitGroupOp::create(k, underWay);
+  NVVM::FenceProxyOp::create(
+      k, NVVM::ProxyKind::async_shared,
+      NVVM::SharedSpaceAttr::get(k.getContext(),
+                                 NVVM::SharedSpace::shared_cta));
+  NVVM::SyncWarpOp::create(k, k.i32(-1));
+  ring.fill(stage, isFirstLane);
+}
+
+/// A thread gathers 16 bytes, at the same place, of every 16th row.
+RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
+                                             RingPosition at) {
+  Value piece = k.both(thread, k.i32(7));
+  Value row = arith::ShRUIOp::create(k, thread, k.i32(3));
+  // Pieces of x are counted, so that 32 bits reach everywhere.
+  int64_t pieces = block.products.getHiddenSize() * 2 / kAccessBytes;
+  SmallVector<Value> sources;
+  Value lastSlot = k.sub(tile.last, 1);
+  for (int64_t i = 0; i < kGatheredRows; ++i) {
+    Value slot = k.min(k.add(k.add(tile.first, row), i * kRowStep), lastSlot);
+    sources.push_back(k.add(k.mul(loadToken(slot), pieces), piece));
+  }
+  // The swizzle of 128 bytes: rows permute the pieces by their number mod 8.
+  Value swizzled = arith::XOrIOp::create(k, piece, k.both(row, k.i32(7)));
+  Value place = k.add(k.mul(row, kSwizzleBytes), k.mul(swizzled, kAccessBytes));
+  Value x = getPointer(k, block.products.getX(), kGlobalSpace);
+  Value copies =
+      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
+  Value firstRow = k.mul(tile.group, block.getGroupSize());
+  Value before = at.stage;
+  ValueRange end = k.loop(
+      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity, before},
+      [&](Value step, ValueRange carried) -> SmallVector<Value> {
+        RingPosition now{carried[0], carried[1]};
+        ring.waitEmpty(now);
+        k.when(copies, [&] {
+          copyRows(upMap, now.stage, firstRow, k.mul(step, kDepth));
+        });
+        Value target =
+            movePointer(k, getStage(now.stage), k.getI8Type(), place);
+        Value source =
+            movePointer(k, x, k.getI8Type(), k.mul(step, kSwizzleBytes));
+        for (int64_t i = 0; i < kGatheredRows; ++i) {
+          Value offset = k.mul(
+              arith::ExtUIOp::create(k, k.getI64Type(), sources[i]).getResult(),
+              kAccessBytes);
+          NVVM::CpAsyncOp::create(
+              k,
+              movePointer(k, target, k.getI8Type(),
+                          k.i32(i * kRowStep * kSwizzleBytes)),
+              movePointer(k, source, k.getI8Type(), offset), kAccessBytes,
+              NVVM::LoadCacheModifierKind::CG, Value());
+        }
+        NVVM::CpAsyncCommitGroupOp::create(k);
+        k.when(k.compare(CmpIPredicate::uge, step, k.i32(kGathersUnderWay)),
+               [&] { publish(carried[2], kGathersUnderWay); });
+        RingPosition next = ring.advance(now);
+        static_assert(kGathersUnderWay == 1, "the stage before is published");
+        return {next.stage, next.parity, now.stage};
+      });
+  publish(end[2], 0);
+  return {end[0], end[1]};
+}
+
+RingPosition ExpertBlockKernel::copyDownVectors(const Tile &tile,
+                                                RingPosition at) {
+  Value copies =
+      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
+  Value firstRow = k.mul(tile.group, block.getGroupSize());
+  ValueRange end =
+      k.loop(k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
+             [&](Value step, ValueRange carried) -> SmallVector<Value> {
+               RingPosition now{carried[0], carried[1]};
+               ring.waitEmpty(now);
+               k.when(copies, [&] {
+                 copyRows(downMap, now.stage, firstRow, k.mul(step, kDepth));
+               });
+               NVVM::SyncWarpOp::create(k, k.i32(-1));
+               ring.fill(now.stage, isFirstLane);
+               RingPosition next = ring.advance(now);
+               return {next.stage, next.parity};
+             });
+  return {end[0], end[1]};
+}
+
+/// The producer comes to its next tile while consumers still have stages of
+/// this one to use.
+void ExpertBlockKernel::emitProducer() {
+  RingPosition start = ring.getProducerStart(), first = queue.getStart();
+  k.loopWhile(
+      {firstTile, start.stage, start.parity, first.stage, first.parity},
+      [&](ValueRange carried) { return isTile(carried[0]); },
+      [&](ValueRange carried) -> SmallVector<Value> {
+        RingPosition told{carried[3], carried[4]};
+        Tile tile = loadTile(carried[0]);
+        RingPosition at = gatherTokens(tile, {carried[1], carried[2]});
+        at = copyDownVectors(tile, at);
+        Value index = queue.take(told, isFirstLane);
+        told = queue.advance(told);
+        return {index, at.stage, at.parity, told.stage, told.parity};
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// Consumers
+//===----------------------------------------------------------------------===//
+
+/// The products of this warpgroup's slots with the group's up vectors, as
+/// accumulators hold them. `meanwhile` is done when the first are under way.
+SmallVector<Value>
+ExpertBlockKernel::multiplyByUp(RingPosition &at,
+                                llvm::function_ref<void()> meanwhile) {
+  Value left = movePointer(k, stageBase, k.getI8Type(),
+                           k.mul(k.sub(group, 1), 64 * kSwizzleBytes));
+  SmallVector<WarpgroupMatrices> parts;
+  for (int64_t part = 0; part < shape.parts; ++part) {
+    Value right = movePointer(
+        k, stageBase, k.getI8Type(),
+        k.i32(kTokenBytes + part * shape.getPartColumns() * kSwizzleBytes));
+    parts.emplace_back(k, elementType, left, right, shape.getStageBytes(),
+                       shape.getPartColumns());
+  }
+  auto multiply = [&](Value stage, ValueRange sums) {
+    beginProducts(k);
+    SmallVector<Value> next;
+    for (auto [i, part] : llvm::enumerate(parts))
+      next.push_back(part.add(stage, sums.empty() ? Value() : sums[i]));
+    commitProducts(k);
+    return next;
+  };
+  ring.waitFull(at);
+  SmallVector<Value> initial{at.stage};
+  SmallVector<Value> sums = multiply(at.stage, {});
+  meanwhile();
+  RingPosition second = ring.advance(at);
+  initial.append({second.stage, second.parity});
+  llvm::append_range(initial, sums);
+  ValueRange end =
+      k.loop(k.i32(1), k.i32(steps), k.i32(1), initial,
+             [&](Value, ValueRange carried) -> SmallVector<Value> {
+               RingPosition now{carried[1], carried[2]};
+               ring.waitFull(now);
+               SmallVector<Value> sums =
+                   multiply(now.stage, carried.drop_front(3));
+               waitForProducts(k, 1);
+               ring.release(carried[0], isFirstLane);
+               RingPosition next = ring.advance(now);
+               SmallVector<Value> values{now.stage, next.stage, next.parity};
+               llvm::append_range(values, sums);
+               return values;
+             });
+  waitForProducts(k, 0);
+  ring.release(end[0], isFirstLane);
+  at = {end[1], end[2]};
+  SmallVector<Value> products;
+  for (Value accumulators : end.drop_front(3))
+    llvm::append_range(products, readAccumulators(k, accumulators));
+  return products;
+}
+
+/// The slots of a thread's two rows.
+static std::array<Value, 2> getSlots(KernelBuilder &k, Value firstSlot,
+                                     Value warp, Value lane) {
+  Value row = k.add(k.mul(k.sub(warp, kWarpsOfGroup), 16),
+                    arith::ShRUIOp::create(k, lane, k.i32(2)));
+  Value slot = k.add(firstSlot, row);
+  return {slot, k.add(slot, 8)};
+}
+
+/// The tokens of a thread's two rows.
+SmallVector<Value> ExpertBlockKernel::loadTargets(const Tile &tile) {
+  Value last = k.sub(tile.last, 1);
+  SmallVector<Value> tokens;
+  for (Value slot : getSlots(k, tile.first, warp, lane))
+    tokens.push_back(loadToken(k.min(slot, last)));
+  return tokens;
+}
+
+ExpertBlockKernel::Targets
+ExpertBlockKernel::getTargets(const Tile &tile, ArrayRef<Value> tokens) {
+  Targets targets;
+  Value out = getPointer(k, block.sum.getOut(), kGlobalSpace);
+  // A lane adds 4 of each 16 columns: those of the first 8 if it is even.
+  Value quad = k.both(lane, k.i32(3));
+  Value column =
+      k.add(k.mul(k.both(quad, k.i32(1)), 8),
+            k.mul(arith::ShRUIOp::create(k, quad, k.i32(1)).getResult(), 4));
+  std::array<Value, 2> slots = getSlots(k, tile.first, warp, lane);
+  for (auto [half, slot] : llvm::enumerate(slots)) {
+    targets.exist[half] = k.compare(CmpIPredicate::ult, slot, tile.last);
+    Value offset = k.mul(
+        arith::ExtUIOp::create(k, k.getI64Type(), tokens[half]).getResult(),
+        block.sum.getHiddenSize());
+    targets.pointers[half] = movePointer(
+        k, movePointer(k, out, k.getF32Type(), offset), k.getF32Type(), column);
+  }
+  return targets;
+}
+
+/// Adds 64 columns from `column` on to the tokens' rows.
+void ExpertBlockKernel::addToTokens(Value accumulators, const Targets &targets,
+                                    Value column) {
+  SmallVector<Value> sums = readAccumulators(k, accumulators);
+  Value isOdd = k.compare(CmpIPredicate::ne, k.both(lane, k.i32(1)), k.i32(0));
+  for (int64_t half : {0, 1}) {
+    Value predicate = targets.exist[half];
+    Value pointer =
+        movePointer(k, targets.pointers[half], k.getF32Type(), column);
+    // Neighbouring lanes have 2 columns each of two products of 8 columns; they
+    // exchange a half so that each has 4 neighbours of one product.
+    for (int64_t pair = 0; pair < kFragmentProductColumns / 16; ++pair) {
+      Value low[2], high[2], received[2];
+      for (int64_t e : {0, 1}) {
+        low[e] = sums[8 * pair + 2 * half + e];
+        high[e] = sums[8 * pair + 4 + 2 * half + e];
+        received[e] = NVVM::ShflOp::create(
+            k, k.getF32Type(), k.i32(-1), k.choose(isOdd, low[e], high[e]),
+            k.i32(1), k.i32(31), NVVM::ShflKind::bfly, UnitAttr());
+      }
+      SmallVector<Value> operands{
+          movePointer(k, pointer, k.getF32Type(), k.i32(16 * pair))};
+      for (int64_t e : {0, 1})
+        operands.push_back(k.choose(isOdd, received[e], low[e]));
+      for (int64_t e : {0, 1})
+        operands.push_back(k.choose(isOdd, high[e], received[e]));
+      NVVM::InlinePtxOp::create(k, TypeRange{}, operands, ValueRange{},
+                                "red.global.v4.f32.add [$0], {$1, $2, $3, $4};",
+                                predicate);
+    }
+  }
+}
+
+/// Two products are under way at a time: one is multiplied while the sums of
+/// the other are added to memory. The assembler does not see through sums that
+/// are under way from one turn of a loop to the next, so a turn has several
+/// products, and ends with none under way.
+RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
+                                               const Targets &targets,
+                                               RingPosition at) {
+  FragmentProduct product(
+      k, elementType,
+      movePointer(k, stageBase, k.getI8Type(), k.i32(kTokenBytes)),
+      shape.getStageBytes(), shape.columns);
+  int64_t products = std::min(steps, kProductsPerTurn);
+  while (steps % products)
+    --products;
+  ValueRange end =
+      k.loop(k.i32(0), k.i32(steps), k.i32(products), {at.stage, at.parity},
+             [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
+               RingPosition now{carried[0], carried[1]};
+               Value stageBefore, sumsBefore;
+               for (int64_t i = 0; i <= products; ++i) {
+                 Value stage = now.stage, sums;
+                 if (i < products) {
+                   ring.waitFull(now);
+                   sums = product.multiply(coefficients, stage);
+                   now = ring.advance(now);
+                 }
+                 if (sumsBefore) {
+                   waitForProducts(k, i < products);
+                   ring.release(stageBefore, isFirstLane);
+                   addToTokens(sumsBefore, targets,
+                               k.mul(k.add(firstStep, i - 1), kDepth));
+                 }
+                 stageBefore = stage;
+                 sumsBefore = sums;
+               }
+               return {now.stage, now.parity};
+             });
+  return {end[0], end[1]};
+}
+
+/// What a consumer takes from memory it asks for a tile ahead.
+void ExpertBlockKernel::emitConsumer() {
+  Value consumer = k.sub(group, 1);
+  // The first of the consumers.
+  Value asks =
+      k.compare(CmpIPredicate::eq, thread, k.i32(kThreads / (kConsumers + 1)));
+  /// The sorted pairs of this warpgroup's rows.
+  auto loadPairRange = [&](const Tile &tile) {
+    Value slot = k.add(tile.first, k.mul(consumer, 64));
+    Value from = k.min(slot, tile.last), to = k.min(k.add(slot, 64), tile.last);
+    return std::pair(k.load(block.getStarts(), k.toIndex(from)),
+                     k.load(block.getStarts(), k.toIndex(to)));
+  };
+  RingPosition start = ring.getConsumerStart(), first = queue.getStart();
+  Tile firstOne = loadTile(firstTile);
+  auto [firstFrom, firstTo] = loadPairRange(firstOne);
+  k.loopWhile(
+      {firstTile, start.stage, start.parity, first.stage, first.parity,
+       firstOne.first, firstOne.last, firstFrom, firstTo},
+      [&](ValueRange carried) { return isTile(carried[0]); },
+      [&](ValueRange carried) -> SmallVector<Value> {
+        RingPosition at{carried[1], carried[2]}, told{carried[3], carried[4]};
+        Tile tile{Value(), carried[5], carried[6]};
+        SampledRows rows(k, block, slotTiles.cells, consumer, warp, lane,
+                         carried[7], carried[8]);
+        rows.loadPairs();
+        SmallVector<Value> targets = loadTargets(tile);
+        Value ticket = queue.ask(asks);
+        SmallVector<Value> products =
+            multiplyByUp(at, [&] { rows.loadOperands(); });
+        queue.tell(told, asks, ticket);
+        Value index = queue.take(told, isFirstLane);
+        Tile next = loadTile(index);
+        SmallVector<Value> coefficients =
+            rows.sample(products, getScratch(at.stage, consumer));
+        auto [from, to] = loadPairRange(next);
+        at = multiplyByDown(coefficients, getTargets(tile, targets), at);
+        told = queue.advance(told);
+        return {index,      at.stage,  at.parity, told.stage, told.parity,
+                next.first, next.last, from,      to};
+      });
+}
+
+/// Pieces of this warpgroup's part of the tokens in the stages that down
+/// vectors come to next: nobody reads tokens there any more, and nobody writes
+/// new ones before the consumers have used the down vectors.
+SmallVector<Value> ExpertBlockKernel::getScratch(Value stage, Value consumer) {
+  SmallVector<Value> scratch;
+  Value own = k.mul(consumer, 64 * kSwizzleBytes);
+  for (int64_t i = 0; i < std::min(stages, steps); ++i) {
+    scratch.push_back(movePointer(k, getStage(stage), k.getI8Type(), own));
+    stage = ring.advance({stage, k.i32(0)}).stage;
+  }
+  return scratch;
+}
+
+void ExpertBlockKernel::emit() {
+  k.when(k.compare(CmpIPredicate::eq, thread, k.i32(0)), [&] {
+    // The warps of the producer, and the bytes that the hardware copies.
+    ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup + 1);
+    queue.emitInit(kThreads / kWarp);
+    prefetchTensorMap(k, upMap);
+    prefetchTensorMap(k, downMap);
+  });
+  gpu::BarrierOp::create(k);
+  tileCount = k.load(slotTiles.count, k.index(0));
+  // A block without a tile looks at none.
+  Value hasTile = isTile(firstTile);
+  k.when(
+      k.compare(CmpIPredicate::eq, group, k.i32(0)),
+      [&] {
+        NVVM::SetMaxRegisterOp::create(k, kProducerRegisters,
+                                       NVVM::SetMaxRegisterAction::decrease);
+        k.when(hasTile, [&] { emitProducer(); });
+      },
+      [&] {
+        NVVM::SetMaxRegisterOp::create(k, kConsumerRegisters,
+                                       NVVM::SetMaxRegisterAction::increase);
+        k.when(hasTile, [&] { emitConsumer(); });
+      });
+}
+
+/// [N, D] of the vectors of atomic experts.
+void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, ExpertBlock block,
+                                    const SlotTiles &tiles, TargetAttr target,
+                                    StringRef name) {
+  GroupShape shape(block.getGroupSize());
+  // Barriers and alignment take a little.
+  int64_t stages =
+      std::min(kMaxStages, (target.getL1Bytes() - 2 * kStageAlignment) /
+                               shape.getStageBytes());
+  Value blocks = k.min(tiles.bound, k.index(target.getUnits()));
+  k.when(k.compare(CmpIPredicate::ugt, blocks, k.index(0)), [&] {
+    Value upMap =
+        createTensorMap(k, block.products.getWeights(), shape.getPartColumns());
+    Value downMap =
+        createTensorMap(k, block.sum.getVectors(), shape.getPartColumns());
+    int64_t bytes = kStageAlignment + stages * shape.getStageBytes();
+    Value one = k.index(1);
+    auto launch = gpu::LaunchOp::create(k, blocks, one, one, k.index(kThreads),
+                                        one, one, k.i32(bytes));
+    launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
+    launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
+    OpBuilder::InsertionGuard guard(k);
+    k.setInsertionPointToStart(&launch.getBody().front());
+    ExpertBlockKernel(k, block, tiles, launch, getTensorMapPointer(k, upMap),
+                      getTensorMapPointer(k, downMap), stages)
+        .emit();
+    k.setInsertionPointToEnd(&launch.getBody().front());
+    gpu::TerminatorOp::create(k);
+  });
+}

@@ -1,0 +1,225 @@
+//===- SampledRows.cpp - The few products that pairs need -----------------===//
+//
+// For 16 columns at a time of each piece of scratch memory:
+//
+// 1. Threads store their products, and zeros for coefficients.
+// 2. Threads take the warpgroup's pairs, in turns. A pair in these columns
+// loads
+//    its product, computes its coefficient and adds it to its place: a token
+//    may have chosen an expert twice.
+// 3. Threads load the coefficients where they stored their products.
+//
+//===----------------------------------------------------------------------===//
+
+#include "SampledRows.h"
+
+#include "BlockEmitter.h"
+#include "DevicePointer.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+using arith::CmpIPredicate;
+
+/// Columns of a piece of scratch memory, and its rows.
+static constexpr int64_t kColumns = 16, kRows = 64;
+/// Where in a piece the coefficients begin, in words.
+static constexpr int64_t kCoefficients = kRows * kColumns;
+static constexpr int64_t kGroupThreads = 128;
+/// Pairs that a thread has under way, the first of them from early on.
+static constexpr int64_t kPairsInFlight = 4;
+/// The block's barriers but the first belong to its consumers.
+static constexpr int64_t kFirstBarrier = 1;
+
+SampledRows::SampledRows(KernelBuilder &k, ExpertBlock block, Value cells,
+                         Value consumer, Value warp, Value lane, Value from,
+                         Value to)
+    : k(k), block(block), cells(cells), consumer(consumer), from(from), to(to) {
+  thread = k.both(k.add(k.mul(warp, kWarp), lane), k.i32(kGroupThreads - 1));
+  Value row = k.add(k.mul(k.both(warp, k.i32(3)), 16),
+                    arith::ShRUIOp::create(k, lane, k.i32(2)));
+  ownWord = getWord(row, k.i32(0), k.mul(k.both(lane, k.i32(3)), 2));
+}
+
+void SampledRows::barrier() {
+  NVVM::BarrierOp::create(k, TypeRange(), k.add(consumer, kFirstBarrier),
+                          k.i32(kGroupThreads), NVVM::BarrierReductionAttr(),
+                          Value());
+}
+
+/// The place of an element in a piece, in words: `block8` is 0 or 1, the 8
+/// columns that it is in. Every other two rows exchange them, so that the rows
+/// of half a warp meet different banks.
+Value SampledRows::getWord(Value row, Value block8, Value column) {
+  Value swap =
+      k.both(arith::ShRUIOp::create(k, row, k.i32(1)).getResult(), k.i32(1));
+  Value block = arith::XOrIOp::create(k, block8, swap);
+  return k.add(k.mul(row, kColumns), k.add(k.mul(block, 8), column));
+}
+
+Value SampledRows::move(Value pointer, Value words) {
+  return movePointer(k, pointer, k.getF32Type(), words);
+}
+
+//===----------------------------------------------------------------------===//
+// Pairs
+//===----------------------------------------------------------------------===//
+
+/// A thread's pairs from `at` on; those past the end are the last one.
+SmallVector<SampledRows::Pair> SampledRows::loadPairs(Value at) {
+  SmallVector<Pair> pairs(kPairsInFlight);
+  for (auto [i, pair] : llvm::enumerate(pairs)) {
+    Value position = k.add(at, i * kGroupThreads);
+    pair.exists = k.compare(CmpIPredicate::slt, position, to);
+    // A warpgroup with no rows has no pairs either: any will do.
+    Value known = k.toIndex(k.max(k.min(position, k.sub(to, 1)), k.i32(0)));
+    pair.cell = k.load(cells, known);
+    if (block.payload)
+      pair.number = k.load(block.getPairs(), known);
+  }
+  return pairs;
+}
+
+void SampledRows::loadOperands(Pair &pair) {
+  linalg::GenericOp payload = block.payload;
+  if (!payload)
+    return;
+  Value topK = k.i32(block.products.getTopK());
+  Value token = arith::DivUIOp::create(k, pair.number, topK);
+  Value choice = k.sub(pair.number, k.mul(token, topK));
+  Value ivs[] = {k.toIndex(token), k.toIndex(choice)};
+  for (OpOperand *input : payload.getDpsInputOperands()) {
+    Value value = input->get();
+    if (value == block.products.getProducts())
+      continue;
+    if (isa<MemRefType>(value.getType())) {
+      SmallVector<Value> indices;
+      for (AffineExpr dim : payload.getMatchingIndexingMap(input).getResults())
+        indices.push_back(ivs[cast<AffineDimExpr>(dim).getPosition()]);
+      value = k.load(value, indices);
+    }
+    pair.operands.map(payload.getMatchingBlockArgument(input), value);
+  }
+}
+
+void SampledRows::loadPairs() { first = loadPairs(k.add(from, thread)); }
+
+void SampledRows::loadOperands() {
+  for (Pair &pair : first)
+    loadOperands(pair);
+}
+
+//===----------------------------------------------------------------------===//
+// Sampling
+//===----------------------------------------------------------------------===//
+
+void SampledRows::storeProducts(ArrayRef<Value> products,
+                                ArrayRef<Value> scratch, int64_t firstBlock) {
+  auto pairType = VectorType::get({2}, k.getF32Type());
+  Value zeros = k.real(pairType, 0.0);
+  for (auto [i, piece] : llvm::enumerate(scratch))
+    for (int64_t block8 : {2 * (firstBlock + i), 2 * (firstBlock + i) + 1}) {
+      if (4 * block8 >= int64_t(products.size()))
+        return;
+      // The other 8 columns are 8 words away, one way or the other.
+      Value word = arith::XOrIOp::create(k, ownWord, k.i32(8 * (block8 % 2)));
+      for (int64_t half : {0, 1}) {
+        Value pointer = move(piece, k.add(word, 8 * half * kColumns));
+        SmallVector<Value> two(products.slice(4 * block8 + 2 * half, 2));
+        LLVM::StoreOp::create(
+            k, vector::FromElementsOp::create(k, pairType, two), pointer, 8);
+        LLVM::StoreOp::create(k, zeros, move(pointer, k.i32(kCoefficients)), 8);
+      }
+    }
+}
+
+void SampledRows::loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
+                                   int64_t lastBlock,
+                                   SmallVectorImpl<Value> &fragments) {
+  auto pairType = VectorType::get({2}, k.getF32Type());
+  Type elementType = getElementTypeOrSelf(block.products.getX().getType());
+  auto narrowType = VectorType::get({2}, elementType);
+  auto wordType = VectorType::get({1}, k.getI32Type());
+  for (auto [i, piece] : llvm::enumerate(scratch)) {
+    if (firstBlock + int64_t(i) >= lastBlock)
+      return;
+    for (int64_t block8 : {0, 1}) {
+      Value word = arith::XOrIOp::create(k, ownWord, k.i32(8 * block8));
+      for (int64_t half : {0, 1}) {
+        Value pointer =
+            move(piece, k.add(word, 8 * half * kColumns + kCoefficients));
+        Value two = LLVM::LoadOp::create(k, pairType, pointer, 8);
+        Value narrow = arith::TruncFOp::create(k, narrowType, two);
+        Value packed = vector::BitCastOp::create(k, wordType, narrow);
+        fragments.push_back(vector::ExtractOp::create(k, packed, 0));
+      }
+    }
+  }
+}
+
+/// Adds the coefficient of `pair` to its place, if that is in the columns that
+/// `scratch` holds.
+void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
+                                 int64_t firstBlock) {
+  auto shift = [&](Value value, int64_t bits) -> Value {
+    return arith::ShRUIOp::create(k, value, k.i32(bits));
+  };
+  Value column = k.both(pair.cell, k.i32(0xffff));
+  Value number = k.sub(shift(column, 4), firstBlock);
+  Value isHere = k.both(pair.exists, k.compare(CmpIPredicate::ult, number,
+                                               k.i32(scratch.size())));
+  k.when(isHere, [&] {
+    Value piece = scratch.front();
+    for (int64_t i = 1; i < int64_t(scratch.size()); ++i)
+      piece = k.choose(k.compare(CmpIPredicate::eq, number, k.i32(i)),
+                       scratch[i], piece);
+    // Rows are counted in the tile; this warpgroup has 64 of them.
+    Value row = k.both(shift(pair.cell, 16), k.i32(kRows - 1));
+    Value pointer = move(piece, getWord(row, k.both(shift(column, 3), k.i32(1)),
+                                        k.both(column, k.i32(7))));
+    Value value = LLVM::LoadOp::create(k, k.getF32Type(), pointer);
+    if (linalg::GenericOp payload = block.payload) {
+      IRMapping mapping = pair.operands;
+      for (OpOperand *input : payload.getDpsInputOperands())
+        if (input->get() == block.products.getProducts())
+          mapping.map(payload.getMatchingBlockArgument(input), value);
+      for (Operation &op : payload.getBody()->without_terminator())
+        k.clone(op, mapping);
+      value = mapping.lookupOrDefault(
+          payload.getBody()->getTerminator()->getOperand(0));
+    }
+    LLVM::AtomicRMWOp::create(k, LLVM::AtomicBinOp::fadd,
+                              move(pointer, k.i32(kCoefficients)), value,
+                              LLVM::AtomicOrdering::monotonic, "block");
+  });
+}
+
+void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t firstBlock) {
+  for (Pair &pair : first)
+    addCoefficient(pair, scratch, firstBlock);
+  constexpr int64_t step = kPairsInFlight * kGroupThreads;
+  k.loop(k.add(k.add(from, step), thread), to, k.i32(step), [&](Value at) {
+    SmallVector<Pair> pairs = loadPairs(at);
+    for (Pair &pair : pairs)
+      loadOperands(pair);
+    for (Pair &pair : pairs)
+      addCoefficient(pair, scratch, firstBlock);
+  });
+}
+
+SmallVector<Value> SampledRows::sample(ArrayRef<Value> products,
+                                       ArrayRef<Value> scratch) {
+  SmallVector<Value> fragments;
+  int64_t blocks = products.size() * 2 / kColumns;
+  for (int64_t at = 0; at < blocks; at += scratch.size()) {
+    storeProducts(products, scratch, at);
+    barrier();
+    addCoefficients(scratch, at);
+    barrier();
+    loadCoefficients(scratch, at, blocks, fragments);
+  }
+  return fragments;
+}

@@ -1,0 +1,110 @@
+// RUN: omni-opt %s --convert-omnimoe-expert-block-to-gpu --split-input-file --verify-diagnostics | FileCheck %s
+
+#target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
+#id = affine_map<(d0, d1) -> (d0, d1)>
+!ids = memref<?x16xi32>
+!pairs = memref<?x16xf32>
+!list = memref<?xi32>
+!table = memref<4096x512xbf16>
+
+// Tiles, then cells, then one kernel whose warps have different tasks. Values
+// between products and sums have no memory.
+
+module attributes {omnimoe.target = #target} {
+// CHECK-LABEL: func.func @block(
+// CHECK-SAME:    %[[Y:[a-z0-9]+]]: memref<?x512xf32>
+// CHECK-NOT:     omnimoe.
+// CHECK-NOT:     scf.execute_region
+// CHECK:         memref.alloc(%{{.*}}) : memref<?x3xi32>
+// CHECK:         gpu.launch {{.*}} function(@block_experts0_tiles)
+// CHECK:         gpu.launch {{.*}} function(@block_experts0_cells)
+// A tile of up vectors, and one of down vectors; a group of 50 has 64 columns.
+// CHECK-DAG:     nvgpu.tma.create.descriptor {{.*}} box[%c64{{.*}}, %c64{{.*}}]
+// CHECK:         gpu.launch {{.*}} threads(%{{.*}}) in (%{{.*}} = %c384{{.*}}) {{.*}}function(@block_experts0)
+// CHECK:           nvvm.setmaxregister decrease 24
+// CHECK:           nvvm.cp.async.shared.global
+// CHECK:           nvvm.setmaxregister increase 240
+// CHECK:           nvvm.wgmma.mma_async
+// CHECK-SAME:        <m = 64, n = 64, k = 16>
+// CHECK:           llvm.atomicrmw fadd
+// CHECK:           wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
+// CHECK:           red.global.v4.f32.add
+// CHECK:         return
+func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %g: !pairs, %s: !pairs,
+    %o: memref<83xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %g : !pairs, !pairs) outs(%s : !pairs) {
+    ^bb0(%in: f32, %weight: f32, %out: f32):
+      %m = arith.mulf %in, %weight : f32
+      linalg.yield %m : f32
+    }
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    scf.yield
+  }
+  return
+}
+
+// A region that may be inlined is nobody's kernel.
+
+// CHECK-LABEL: func.func @other_region(
+// CHECK:         scf.execute_region {
+func.func @other_region(%y: memref<?x512xf32>, %c: index) {
+  %zero = arith.constant 0.0 : f32
+  scf.execute_region {
+    memref.store %zero, %y[%c, %c] : memref<?x512xf32>
+    scf.yield
+  }
+  return
+}
+}
+
+// -----
+
+!ids = memref<?x16xi32>
+!pairs = memref<?x16xf32>
+!list = memref<?xi32>
+func.func @not_for_tensor_cores(%y: memref<?x512xf32>, %x: memref<?x512xf32>, %w: memref<4096x512xf32>, %e: !ids, %s: !pairs,
+    %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    // expected-error @below {{expert_centric on a GPU: vectors must be f16 or bf16, experts atomic, the hidden size a multiple of 64, and a group 320 experts at most}}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xf32>, memref<4096x512xf32>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, memref<4096x512xf32>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    scf.yield
+  }
+  return
+}
+
+// -----
+
+!ids = memref<?x16xi32>
+!pairs = memref<?x16xf32>
+!list = memref<?xi32>
+func.func @two_types(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: memref<4096x512xf16>, %e: !ids, %s: !pairs,
+    %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    // expected-error @below {{expert_centric on a GPU: tokens and expert vectors must have one type}}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, memref<4096x512xf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, memref<4096x512xf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    scf.yield
+  }
+  return
+}
+
+// -----
+
+func.func @empty_region(%y: memref<?x512xf32>, %c: index) {
+  %zero = arith.constant 0.0 : f32
+  // expected-error @below {{holds no expert block}}
+  scf.execute_region no_inline {
+    memref.store %zero, %y[%c, %c] : memref<?x512xf32>
+    scf.yield
+  }
+  return
+}

@@ -1,0 +1,76 @@
+// RUN: omni-opt %s --omnimoe-fuse-expert-blocks --split-input-file | FileCheck %s
+
+// The example of the pass's documentation.
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+!ids = tensor<?x16xi32>
+!pairs = tensor<?x16xf32>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @block(
+// CHECK-NOT:     omnimoe.grouped_matmul
+// CHECK:         %[[Y:.*]] = scf.execute_region -> tensor<?x512xf32> no_inline {
+// CHECK-NEXT:      omnimoe.grouped_matmul
+// CHECK-NEXT:      linalg.generic
+// CHECK:           %[[SUM:.*]] = omnimoe.combine to_tokens
+// CHECK-NEXT:      scf.yield %[[SUM]] : tensor<?x512xf32>
+// CHECK:         return %[[Y]]
+func.func @block(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %g: !pairs, %s0: !pairs, %y0: tensor<?x512xf32>,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list) -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %a = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%s, %g : !pairs, !pairs) outs(%s0 : !pairs) {
+  ^bb0(%in: f32, %weight: f32, %out: f32):
+    %m = arith.mulf %in, %weight : f32
+    linalg.yield %m : f32
+  } -> !pairs
+  %y = omnimoe.combine to_tokens ins(%a, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
+
+// -----
+
+// Products may be coefficients themselves.
+
+!ids = tensor<?x16xi32>
+!pairs = tensor<?x16xf32>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @bare(
+// CHECK:         scf.execute_region
+// CHECK-NEXT:      omnimoe.grouped_matmul
+// CHECK-NEXT:      omnimoe.combine to_tokens
+func.func @bare(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list) -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
+
+// -----
+
+// Left alone: products that something else needs, and what has no dispatch.
+
+!ids = tensor<?x16xi32>
+!pairs = tensor<?x16xf32>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @needed_elsewhere(
+// CHECK-NOT:     scf.execute_region
+func.func @needed_elsewhere(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list) -> (tensor<?x512xf32>, !pairs) {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y, %s : tensor<?x512xf32>, !pairs
+}
+
+// CHECK-LABEL: func.func @token_centric(
+// CHECK-NOT:     scf.execute_region
+func.func @token_centric(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids) outs(%s0 : !pairs) -> !pairs
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
