@@ -222,7 +222,7 @@ def AssignStreamsPass : Pass<"omnimoe-assign-streams", "ModuleOp"> {
     slow them down.
 
     The program forks before its first operation, and has come together when it
-    returns. It does not fork for 64 rows or fewer, and where it does not, both
+    returns. It does not fork for 32 rows or fewer, and where it does not, both
     streams are the caller's.
 
     Runs after `omnimoe-plan-workspace` and before `convert-omnimoe-to-gpu`;

@@ -215,8 +215,7 @@ struct AssignStreamsPass
     }
     if (!rows)
       return call(k, kForkFunction, {});
-    Value many =
-        k.compare(arith::CmpIPredicate::ugt, rows, k.index(kSmallTileSize));
+    Value many = k.compare(arith::CmpIPredicate::ugt, rows, k.index(kFewRows));
     k.when(many, [&] { call(k, kForkFunction, {}); });
   }
 

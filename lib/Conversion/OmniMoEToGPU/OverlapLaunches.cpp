@@ -49,8 +49,9 @@ struct OverlapLaunchesPass
                SmallVectorImpl<gpu::LaunchFuncOp> &launches,
                DenseSet<Operation *> &behindChange) {
     for (Operation &op : body) {
-      if (isa<func::CallOp>(op)) {
-        changed = true;
+      if (auto call = dyn_cast<func::CallOp>(op)) {
+        // A fork itself puts nothing on the caller's stream.
+        changed |= call.getCallee() != kForkFunction;
       } else if (auto launch = dyn_cast<gpu::LaunchFuncOp>(op)) {
         launches.push_back(launch);
         if (changed)

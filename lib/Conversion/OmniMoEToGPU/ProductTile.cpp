@@ -97,9 +97,8 @@ int64_t mlir::omnimoe::getNumParts(scf::ForallOp forall, TargetAttr target) {
     FailureOr<ProductTile> tile = getProductTile(product->result->get());
     auto left = cast<ShapedType>(product->left->get().getType());
     int64_t summed = left.getDimSize(product->leftTransposed ? 0 : 1);
-    if (failed(tile) || tile->rows != kFewRowsTileSize ||
-        tile->columns != kFewRowsTileSize || !suitsTensorCores(*product) ||
-        ShapedType::isDynamic(summed))
+    if (failed(tile) || tile->rows != kFewRows || tile->columns != kFewRows ||
+        !suitsTensorCores(*product) || ShapedType::isDynamic(summed))
       return 1;
     most = std::min(most, summed / kLeastSummed);
   }
@@ -109,7 +108,7 @@ int64_t mlir::omnimoe::getNumParts(scf::ForallOp forall, TargetAttr target) {
       getConstantIntValue(forall.getMixedUpperBound().back());
   if (!columns)
     return 1;
-  int64_t tiles = llvm::divideCeil(*columns, kFewRowsTileSize), parts = 1;
+  int64_t tiles = llvm::divideCeil(*columns, kFewRows), parts = 1;
   while (2 * parts <= most && tiles * parts < 3 * target.getUnits() / 2)
     parts *= 2;
   return parts;

@@ -13,7 +13,7 @@
 // CHECK-LABEL: func.func @router_and_product
 // CHECK: %[[ROOM:.*]] = arith.cmpi ult, %{{.*}}, %c132
 // CHECK: %[[WIDE:.*]] = arith.select %[[ROOM]], %c1_i32{{.*}}, %c0_i32
-// CHECK: %[[MANY:.*]] = arith.cmpi ugt, %{{.*}}, %c64
+// CHECK: %[[MANY:.*]] = arith.cmpi ugt, %{{.*}}, %c32
 // CHECK: scf.if %[[MANY]] {
 // CHECK-NEXT: call @omnimoe_gpu_fork() : () -> ()
 // CHECK: scf.forall

@@ -121,8 +121,8 @@ ProductTile mlir::omnimoe::chooseProductTile(ArrayRef<MatrixProduct> products,
   // A row of small tiles reads as much as one of large tiles, on more
   // multiprocessors.
   if (suitsWarpgroups(products)) {
-    if (rows <= kSmallTileSize)
-      return {kFewRowsTileSize, kFewRowsTileSize};
+    if (rows <= kFewRows)
+      return {kFewRows, kFewRows};
     return {kWarpgroupTileRows,
             kWarpgroupTileColumns / int64_t(products.size())};
   }
@@ -134,19 +134,28 @@ ProductTile mlir::omnimoe::chooseProductTile(ArrayRef<MatrixProduct> products,
   return {kSmallTileSize, kSmallTileSize};
 }
 
-ProductParts mlir::omnimoe::chooseProductParts(ArrayRef<MatrixProduct> products,
-                                               TargetAttr target) {
-  // A part is long enough for its pipeline to fill and for the parts' sums to
-  // matter little beside it.
-  constexpr int64_t kParts = 4, kLeastSummed = 512;
+SmallVector<ProductParts>
+mlir::omnimoe::chooseProductParts(ArrayRef<MatrixProduct> products,
+                                  TargetAttr target) {
+  // A part is long enough for its pipeline to fill and for adding the parts up
+  // to matter little beside it.
+  constexpr int64_t kLeastSummed = 512;
   if (!target.isGPU() || products.size() != 1 || !suitsWarpgroups(products))
     return {};
   auto right = cast<ShapedType>(products.front().right->get().getType());
   int64_t summed = right.getDimSize(1);
   int64_t tiles = llvm::divideCeil(right.getDimSize(0), kWarpgroupTileColumns);
-  int64_t rows = target.getUnits() / (kParts * tiles) * kWarpgroupTileRows;
-  if (summed % (kParts * kWarpgroupTileDepth) != 0 ||
-      summed < kParts * kLeastSummed || rows <= kSmallTileSize)
-    return {};
-  return {kParts, rows};
+  SmallVector<ProductParts> choices;
+  for (int64_t parts : {4, 2}) {
+    // The blocks of a cluster are neighbours, and not every multiprocessor has
+    // three others left that are; pairs have.
+    int64_t units = target.getUnits();
+    if (parts > 2)
+      units -= units / 8;
+    int64_t rows = units / (parts * tiles) * kWarpgroupTileRows;
+    if (summed % (parts * kWarpgroupTileDepth) == 0 &&
+        summed >= parts * kLeastSummed && rows > kFewRows)
+      choices.push_back({parts, rows});
+  }
+  return choices;
 }

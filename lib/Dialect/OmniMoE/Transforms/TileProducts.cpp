@@ -224,11 +224,10 @@ struct TileProductsPass
     constexpr int64_t many = std::numeric_limits<int64_t>::max();
     SmallVector<Version> versions;
     if (chooseProductTile(root.products, many, target).rows !=
-        chooseProductTile(root.products, kSmallTileSize, target).rows)
-      versions.push_back({kSmallTileSize, 1});
-    ProductParts parts = chooseProductParts(root.products, target);
-    if (parts.parts > 1)
-      versions.push_back({parts.mostRows, parts.parts});
+        chooseProductTile(root.products, kFewRows, target).rows)
+      versions.push_back({kFewRows, 1});
+    for (ProductParts choice : chooseProductParts(root.products, target))
+      versions.push_back({choice.mostRows, choice.parts});
     versions.push_back({many, 1});
     return versions;
   }

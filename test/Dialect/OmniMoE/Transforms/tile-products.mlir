@@ -78,7 +78,7 @@ func.func @integers(%a: tensor<128x32xi32>, %b: tensor<32x128xi32>, %c: tensor<1
 
 // On a GPU few rows have small tiles, and many have those of warpgroups.
 // GPU-LABEL: func.func @versions
-// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
+// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c32
 // GPU: scf.if %[[FEW]]
 // GPU: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (32, 32)
 // GPU: linalg.matmul
@@ -155,14 +155,18 @@ func.func @narrow_rows(%x: tensor<?x128xbf16>, %w: tensor<50x128xbf16>, %y: tens
 // Long sums are computed in parts where few rows would leave most
 // multiprocessors without a tile.
 // GPU-LABEL: func.func @parts
-// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c64
+// GPU: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c32
 // GPU: scf.if %[[FEW]]
 // GPU: scf.forall {{.*}} step (32, 32)
 // GPU-NOT: omnimoe.parts
-// GPU: %[[SOME:.*]] = arith.cmpi ule, %{{.*}}, %c1024
+// GPU: %[[SOME:.*]] = arith.cmpi ule, %{{.*}}, %c896
 // GPU: scf.if %[[SOME]]
 // GPU: scf.forall {{.*}} step (128, 256)
 // GPU: } {omnimoe.parts = 4 : i64}
+// GPU: %[[MORE:.*]] = arith.cmpi ule, %{{.*}}, %c2048
+// GPU: scf.if %[[MORE]]
+// GPU: scf.forall {{.*}} step (128, 256)
+// GPU: } {omnimoe.parts = 2 : i64}
 // GPU: scf.forall {{.*}} step (128, 256)
 // GPU-NOT: omnimoe.parts
 // GPU: return

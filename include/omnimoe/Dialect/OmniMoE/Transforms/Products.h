@@ -46,8 +46,9 @@ inline constexpr int64_t kWarpgroupTileDepth = 64;
 /// tile covers them.
 inline constexpr int64_t kNarrowTileRows = 32;
 inline constexpr int64_t kMostNarrowColumns = 128;
-/// The tile of a product of few rows and many columns.
-inline constexpr int64_t kFewRowsTileSize = 32;
+/// The most rows for which they are few, and the tile, of so many rows, of a
+/// product with them and many columns.
+inline constexpr int64_t kFewRows = 32;
 
 /// True if tensor cores take the operands: two matrices of one short type.
 bool suitsTensorCores(const MatrixProduct &product);
@@ -67,13 +68,13 @@ bool suitsWarpgroups(ArrayRef<MatrixProduct> products);
 /// On the loop over a product's tiles: blocks that share the sums of one.
 inline constexpr llvm::StringLiteral kPartsAttrName = "omnimoe.parts";
 
-/// In how many parts the sums of a large tile are computed if there are few rows
-/// of tiles, and up to how many rows of the result that is.
+/// In how many parts the sums of a large tile are computed, up to how many rows
+/// of the result: the fewer tiles there are, the more parts.
 struct ProductParts {
-  int64_t parts = 1, mostRows = 0;
+  int64_t parts, mostRows;
 };
-ProductParts chooseProductParts(ArrayRef<MatrixProduct> products,
-                                TargetAttr target);
+SmallVector<ProductParts> chooseProductParts(ArrayRef<MatrixProduct> products,
+                                             TargetAttr target);
 
 /// The tile that suits `products` of `rows` rows on `target`.
 ProductTile chooseProductTile(ArrayRef<MatrixProduct> products, int64_t rows,
