@@ -322,12 +322,14 @@ def FinishKernelsPass : Pass<"omnimoe-finish-kernels", "ModuleOp"> {
 }
 
 def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
-  let summary = "Use the GPU's own exponential, square root and absolute value";
+  let summary = "Use the GPU's own exponential, quotient, square root and absolute value";
   let description = [{
     Without CUDA's device library `math.exp` has no implementation on a GPU. The
     hardware's `ex2.approx` is accurate to 2 units in the last place. `math.sqrt`
-    becomes `sqrt.rn`, which is exact, and `math.absf` clears the sign bit. Operations outside of kernels, and on other types than
-    f32, are left alone.
+    becomes `sqrt.rn`, which is exact, and `math.absf` clears the sign bit.
+    `arith.divf` becomes `div.full`, accurate to 2 units in the last place: the
+    quotient that is rounded to nearest branches for rare operands. Operations
+    outside of kernels, and on other types than f32, are left alone.
 
     Before:
     ```mlir

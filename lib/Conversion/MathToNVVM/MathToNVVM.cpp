@@ -18,22 +18,23 @@ namespace mlir::omnimoe {
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Calls an intrinsic from f32 to f32 for `argument`, or for each element of
-/// it.
+/// Calls an intrinsic of f32 for `arguments`, or for each element of them.
 static Value callIntrinsic(PatternRewriter &rewriter, Location loc,
-                           StringRef name, Value argument) {
-  auto vector = dyn_cast<VectorType>(argument.getType());
+                           StringRef name, ValueRange arguments) {
+  Type type = arguments.front().getType();
+  auto vector = dyn_cast<VectorType>(type);
   if (!vector)
-    return LLVM::CallIntrinsicOp::create(rewriter, loc, argument.getType(),
-                                         rewriter.getStringAttr(name),
-                                         ValueRange{argument})
+    return LLVM::CallIntrinsicOp::create(
+               rewriter, loc, type, rewriter.getStringAttr(name), arguments)
         ->getResult(0);
   SmallVector<Value> elements;
-  for (int64_t i = 0; i < vector.getNumElements(); ++i)
-    elements.push_back(
-        callIntrinsic(rewriter, loc, name,
-                      vector::ExtractOp::create(rewriter, loc, argument,
-                                                ArrayRef<int64_t>{i})));
+  for (int64_t i = 0; i < vector.getNumElements(); ++i) {
+    SmallVector<Value> scalars;
+    for (Value argument : arguments)
+      scalars.push_back(vector::ExtractOp::create(rewriter, loc, argument,
+                                                  ArrayRef<int64_t>{i}));
+    elements.push_back(callIntrinsic(rewriter, loc, name, scalars));
+  }
   return vector::FromElementsOp::create(rewriter, loc, vector, elements);
 }
 
@@ -108,12 +109,27 @@ struct AbsToAnd : OpRewritePattern<math::AbsFOp> {
   }
 };
 
+/// A quotient within two units in the last place. The one that is rounded to
+/// nearest has a branch for rare operands, which nothing is moved across.
+struct DivToNVVM : OpRewritePattern<arith::DivFOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::DivFOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!isF32OrVector(op.getType()) || !isInKernel(op))
+      return failure();
+    rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(),
+                                         "llvm.nvvm.div.full",
+                                         {op.getLhs(), op.getRhs()}));
+    return success();
+  }
+};
+
 struct ConvertMathToNVVMApproxPass
     : omnimoe::impl::ConvertMathToNVVMApproxPassBase<
           ConvertMathToNVVMApproxPass> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<ExpToEx2, SqrtToNVVM, AbsToAnd>(&getContext());
+    patterns.add<ExpToEx2, SqrtToNVVM, DivToNVVM, AbsToAnd>(&getContext());
     walkAndApplyPatterns(getOperation(), std::move(patterns));
   }
 };

@@ -14,6 +14,7 @@
 #include "WarpgroupProduct.h"
 
 #include "BarrierRing.h"
+#include "CarriedTile.h"
 #include "ClusterParts.h"
 #include "DevicePointer.h"
 #include "TensorMaps.h"
@@ -63,24 +64,18 @@ private:
   struct TilePosition {
     Value row, column; ///< of the result, i32
   };
-  /// What a consumer carries from tile to tile, besides its ring position: a
-  /// finished tile, where it belongs, and whether there is one.
-  struct CarriedTile {
-    Value any, row, column;
-    SmallVector<Value> registers;
-  };
-
   TilePosition getPosition(Value tileIndex);
   void emitProducer();
   LogicalResult emitConsumer();
   LogicalResult emitResult(Block *body, TilePosition position,
                            Value accumulators, CarriedTile &finished);
-  void storeCarried(const CarriedTile &carried, int64_t round);
+  void storeRound(const CarriedTile &carried, int64_t round);
   Value getStage(Value stage);
   SmallVector<Fragment> getFragments(int64_t held, Value firstColumn);
   TileSums shareParts(const TileSums &own);
-  CarriedTile getCarried(ValueRange values);
-  SmallVector<Value> getValues(const CarriedTile &carried);
+  void awaitTurn();
+  void giveTurn();
+  TilePosition getThreadPosition();
 
   KernelBuilder &k;
   WarpgroupTile tile;
@@ -191,6 +186,18 @@ void WarpgroupKernel::emitProducer() {
          });
 }
 
+/// The first row and column of the tile that a consumer's thread has.
+WarpgroupKernel::TilePosition WarpgroupKernel::getThreadPosition() {
+  Value row = k.add(k.mul(k.sub(warp, kWarpsOfGroup), 16),
+                    arith::ShRUIOp::create(k, lane, k.i32(2)));
+  return {row, k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth)};
+}
+
+void WarpgroupKernel::storeRound(const CarriedTile &carried, int64_t round) {
+  auto [row, column] = getThreadPosition();
+  storeCarried(k, carried, tile.result, row, column, columns, round, rounds);
+}
+
 /// A thread has, for each 32 of the `held` columns from `firstColumn` on, 8
 /// neighbours of two rows.
 SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
@@ -198,10 +205,7 @@ SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
   auto toIndex = [&](Value value) {
     return arith::IndexCastOp::create(k, k.getIndexType(), value);
   };
-  Value row = k.add(k.mul(k.sub(warp, kWarpsOfGroup), 16),
-                    arith::ShRUIOp::create(k, lane, k.i32(2)));
-  Value column =
-      k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth);
+  auto [row, column] = getThreadPosition();
   if (firstColumn)
     column = k.add(column, firstColumn);
   SmallVector<Fragment> fragments;
@@ -210,55 +214,6 @@ SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
       fragments.push_back(
           {toIndex(k.add(row, half)), toIndex(k.add(column, at))});
   return fragments;
-}
-
-WarpgroupKernel::CarriedTile WarpgroupKernel::getCarried(ValueRange values) {
-  return {values[0], values[1], values[2],
-          llvm::to_vector(values.drop_front(3))};
-}
-
-SmallVector<Value> WarpgroupKernel::getValues(const CarriedTile &carried) {
-  SmallVector<Value> values{carried.any, carried.row, carried.column};
-  llvm::append_range(values, carried.registers);
-  return values;
-}
-
-/// Stores one of `rounds` parts of a finished tile, 16 bytes at a time.
-void WarpgroupKernel::storeCarried(const CarriedTile &carried, int64_t round) {
-  constexpr int64_t registers = kFragmentWidth / 2;
-  auto type = cast<MemRefType>(tile.result.getType());
-  Value row = k.add(k.add(carried.row, k.mul(k.sub(warp, kWarpsOfGroup), 16)),
-                    arith::ShRUIOp::create(k, lane, k.i32(2)));
-  Value column =
-      k.add(carried.column,
-            k.mul(arith::AndIOp::create(k, lane, k.i32(3)), kFragmentWidth));
-  Value rows = arith::IndexCastOp::create(
-      k, k.getI32Type(), memref::DimOp::create(k, tile.result, 0));
-  Value result = getPointer(k, tile.result, kGlobalSpace);
-  int64_t stride = type.getStridesAndOffset().first.front();
-  int64_t groups = columns / kPermutedRows / rounds;
-  for (int64_t half : {0, 1}) {
-    Value ownRow = k.add(row, 8 * half);
-    Value inRows = k.compare(arith::CmpIPredicate::ult, ownRow, rows);
-    Value offset =
-        k.mul(arith::ExtUIOp::create(k, k.getI64Type(), ownRow), stride);
-    Value ofRow = movePointer(k, result, type.getElementType(), offset);
-    for (int64_t i = 0; i < groups; ++i) {
-      int64_t at = round * groups + i;
-      Value ownColumn = k.add(column, at * kPermutedRows);
-      Value inside =
-          k.both(inRows, k.compare(arith::CmpIPredicate::ult, ownColumn,
-                                   k.i32(type.getDimSize(1))));
-      SmallVector<Value> operands{
-          movePointer(k, ofRow, type.getElementType(), ownColumn)};
-      llvm::append_range(operands,
-                         ArrayRef(carried.registers)
-                             .slice((2 * at + half) * registers, registers));
-      NVVM::InlinePtxOp::create(k, TypeRange{}, operands, ValueRange{},
-                                "st.global.v4.b32 [$0], {$1, $2, $3, $4};",
-                                inside);
-    }
-  }
 }
 
 /// Each block of a cluster adds up all parts of the sums of some columns. The
@@ -273,6 +228,22 @@ TileSums WarpgroupKernel::shareParts(const TileSums &own) {
   int64_t share = own.size() / tile.parts;
   return addParts(k, stages, consumer, kConsumers * 128, tile.parts,
                   k.mul(part, share), share);
+}
+
+/// The second consumer waits until the first has multiplied its tile.
+void WarpgroupKernel::awaitTurn() {
+  k.when(k.compare(arith::CmpIPredicate::eq, group, k.i32(2)), [&] {
+    NVVM::BarrierOp::create(k, Type(), k.i32(kConsumerBarrier),
+                            k.i32(kConsumers * 128),
+                            NVVM::BarrierReductionAttr(), Value());
+  });
+}
+
+void WarpgroupKernel::giveTurn() {
+  k.when(k.compare(arith::CmpIPredicate::eq, group, k.i32(1)), [&] {
+    NVVM::BarrierArriveOp::create(k, k.i32(kConsumerBarrier),
+                                  k.i32(kConsumers * 128));
+  });
 }
 
 /// Makes the results of the sums, by the operations of the tile.
@@ -345,9 +316,12 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     none = {k.integer(k.getI1Type(), 0), k.i32(0), k.i32(0),
             SmallVector<Value>(columns / 4,
                                LLVM::UndefOp::create(k, k.getI32Type()))};
-    llvm::append_range(initial, getValues(none));
+    llvm::append_range(initial, none.getValues());
   }
 
+  // While one consumer makes results of its sums, the other should multiply:
+  // the second has its last step after the first.
+  bool takesTurns = numProducts > 1 && steps > std::max(kStages, rounds);
   LogicalResult result = success();
   auto emitTile = [&](Value tileIndex,
                       ValueRange carried) -> SmallVector<Value> {
@@ -355,7 +329,7 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     RingPosition at{carried[0], carried[1]};
     CarriedTile before;
     if (keeps)
-      before = getCarried(carried.drop_front(2));
+      before = CarriedTile::fromValues(carried.drop_front(2));
     // The first steps, behind which the tile before is stored.
     Value accumulators, previous;
     for (int64_t step = 0; step < rounds; ++step) {
@@ -366,41 +340,47 @@ LogicalResult WarpgroupKernel::emitConsumer() {
         ring.release(previous, isFirstLane);
       }
       if (keeps)
-        k.when(before.any, [&] { storeCarried(before, step); });
+        k.when(before.any, [&] { storeRound(before, step); });
       previous = at.stage;
       at = ring.advance(at);
     }
-    ValueRange values =
-        k.loop(k.i32(rounds), k.i32(steps), k.i32(1),
-               {previous, at.stage, at.parity, accumulators},
-               [&](Value, ValueRange carried) -> SmallVector<Value> {
-                 RingPosition at{carried[1], carried[2]};
-                 ring.waitFull(at);
-                 Value next = matrices.multiply(at.stage, carried[3]);
-                 matrices.wait(1);
-                 ring.release(carried[0], isFirstLane);
-                 RingPosition after = ring.advance(at);
-                 return {at.stage, after.stage, after.parity, next};
-               });
+    ValueRange values = k.loop(
+        k.i32(rounds), k.i32(steps), k.i32(1),
+        {previous, at.stage, at.parity, accumulators},
+        [&](Value step, ValueRange carried) -> SmallVector<Value> {
+          RingPosition at{carried[1], carried[2]};
+          if (takesTurns)
+            k.when(k.compare(arith::CmpIPredicate::eq, step, k.i32(steps - 1)),
+                   [&] { awaitTurn(); });
+          ring.waitFull(at);
+          Value next = matrices.multiply(at.stage, carried[3]);
+          matrices.wait(1);
+          ring.release(carried[0], isFirstLane);
+          RingPosition after = ring.advance(at);
+          return {at.stage, after.stage, after.parity, next};
+        });
     TilePosition position = getPosition(tileIndex);
     matrices.wait(0);
+    if (takesTurns)
+      giveTurn();
     ring.release(values[0], isFirstLane);
     CarriedTile finished;
     if (failed(emitResult(body, position, values[3], finished)))
       result = failure();
     SmallVector<Value> next{values[1], values[2]};
     if (keeps)
-      llvm::append_range(next, succeeded(result) ? getValues(finished)
-                                                 : getValues(none));
+      llvm::append_range(next, succeeded(result) ? finished.getValues()
+                                                 : none.getValues());
     return next;
   };
   SmallVector<Value> last = llvm::to_vector_of<Value>(
       k.loop(firstTile, tiles, tileStep, initial, emitTile));
   if (keeps) {
-    CarriedTile carried = getCarried(ValueRange(last).drop_front(2));
+    CarriedTile carried =
+        CarriedTile::fromValues(ValueRange(last).drop_front(2));
     k.when(carried.any, [&] {
       for (int64_t round = 0; round < rounds; ++round)
-        storeCarried(carried, round);
+        storeRound(carried, round);
     });
   }
   return result;

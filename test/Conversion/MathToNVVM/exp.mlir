@@ -71,3 +71,26 @@ gpu.module @roots {
     gpu.return
   }
 }
+
+// Quotients of f32 in kernels, element by element; others are left alone.
+// CHECK-LABEL: gpu.func @quotients
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"(%{{.*}}, %{{.*}}) : (f32, f32) -> f32
+// CHECK: %[[X0:.*]] = vector.extract %[[X:.*]][0]
+// CHECK: %[[Y0:.*]] = vector.extract %[[Y:.*]][0]
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"(%[[X0]], %[[Y0]])
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"
+// CHECK: vector.from_elements
+// CHECK: arith.divf %{{.*}} : f64
+gpu.module @quotient_kernels {
+  gpu.func @quotients(%a: f32, %v: vector<2xf32>, %w: vector<2xf32>, %d: f64,
+                      %m: memref<1xf32>, %n: memref<1xvector<2xf32>>, %o: memref<1xf64>) kernel {
+    %c0 = arith.constant 0 : index
+    %q = arith.divf %a, %a : f32
+    memref.store %q, %m[%c0] : memref<1xf32>
+    %r = arith.divf %v, %w : vector<2xf32>
+    memref.store %r, %n[%c0] : memref<1xvector<2xf32>>
+    %s = arith.divf %d, %d : f64
+    memref.store %s, %o[%c0] : memref<1xf64>
+    gpu.return
+  }
+}

@@ -33,8 +33,11 @@
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK: st.global.v4.b32
 // CHECK: scf.for
+// The second consumer has its last step after the first.
+// CHECK: nvvm.barrier id = %{{.*}} number_of_threads = %{{.*}}
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 1
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.barrier.arrive id = %{{.*}} number_of_threads = %{{.*}}
 // CHECK: llvm.inline_asm has_side_effects {{.*}} "=f
 // CHECK: math.exp %{{.*}} : vector<8xf32>
 // CHECK: vector.bitcast %{{.*}} : vector<8xbf16> to vector<4xi32>
@@ -80,6 +83,7 @@ module attributes {omnimoe.target = #target} {
 // neighbours write what is next to each other.
 
 // CHECK-LABEL: func.func @wide
+// CHECK-NOT: nvvm.barrier
 // CHECK: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK-COUNT-4: gpu.shuffle xor
