@@ -104,6 +104,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
          pm.addPass(createLinalgElementwiseOpFusionPass());
          addCleanup(pm);
          // Versions of a product under an scf.if have one destination.
+         pm.addNestedPass<func::FuncOp>(createSeparateDestinationsPass());
          pm.addPass(bufferization::createEmptyTensorEliminationPass());
          pm.addNestedPass<func::FuncOp>(createTileProductsPass());
          pm.addNestedPass<func::FuncOp>(createTilePass());

@@ -4,6 +4,7 @@
 
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
@@ -26,14 +27,44 @@ static bool isDestination(OpOperand &use) {
   return dps && dps.isDpsInit(&use);
 }
 
+/// The branches of one scf.if exclude each other, and share a tensor: what the
+/// scf.if yields is then one buffer, of a known layout.
 static void separateEmpty(RewriterBase &rewriter, tensor::EmptyOp empty) {
+  llvm::DenseMap<std::pair<Operation *, unsigned>, Value> shared;
+  llvm::DenseMap<Region *, unsigned> usesOfBranch;
   for (OpOperand &use : llvm::make_early_inc_range(empty->getUses())) {
+    Operation *user = use.getOwner();
     if (!isDestination(use))
       continue;
-    rewriter.setInsertionPoint(use.getOwner());
-    Value own = rewriter.clone(*empty)->getResult(0);
-    rewriter.modifyOpInPlace(use.getOwner(), [&] { use.set(own); });
+    Value own;
+    Value *place = &own;
+    auto choice =
+        dyn_cast<scf::IfOp>(empty->getBlock()->findAncestorOpInBlock(*user));
+    if (choice) {
+      Region *branch =
+          choice.getThenRegion().isAncestor(user->getParentRegion())
+              ? &choice.getThenRegion()
+              : &choice.getElseRegion();
+      place = &shared[{choice, usesOfBranch[branch]++}];
+    }
+    if (!*place) {
+      rewriter.setInsertionPoint(choice ? choice : user);
+      *place = rewriter.clone(*empty)->getResult(0);
+    }
+    rewriter.modifyOpInPlace(user, [&] { use.set(*place); });
   }
+  if (empty->use_empty())
+    rewriter.eraseOp(empty);
+}
+
+/// Another value like `value`. To fill anew costs less than to copy.
+static Value duplicate(RewriterBase &rewriter, Value value) {
+  rewriter.setInsertionPointAfterValue(value);
+  if (auto fill = value.getDefiningOp<linalg::FillOp>())
+    return rewriter.clone(*fill)->getResult(0);
+  return bufferization::AllocTensorOp::create(
+      rewriter, value.getLoc(), cast<RankedTensorType>(value.getType()),
+      /*dynamicSizes=*/ValueRange(), value);
 }
 
 static void separateValue(RewriterBase &rewriter, Value value) {
@@ -58,10 +89,7 @@ static void separateValue(RewriterBase &rewriter, Value value) {
       first = user;
   users.erase(first);
   for (Operation *user : users) {
-    rewriter.setInsertionPointAfterValue(value);
-    Value copy = bufferization::AllocTensorOp::create(
-        rewriter, value.getLoc(), cast<RankedTensorType>(value.getType()),
-        /*dynamicSizes=*/ValueRange(), value);
+    Value copy = duplicate(rewriter, value);
     for (OpOperand *use : destinations)
       if (block->findAncestorOpInBlock(*use->getOwner()) == user)
         rewriter.modifyOpInPlace(use->getOwner(), [&] { use->set(copy); });
@@ -79,9 +107,12 @@ struct SeparateDestinationsPass
     SmallVector<Value> values;
     for (Operation &op : getOperation().getBody().front())
       for (Value result : op.getResults())
-        if (isa<RankedTensorType>(result.getType()) && !result.hasOneUse())
+        if (isa<RankedTensorType>(result.getType()))
           values.push_back(result);
-    for (Value value : values) {
+    // A fill that is repeated is one more use of what it fills.
+    for (Value value : llvm::reverse(values)) {
+      if (value.use_empty() || value.hasOneUse())
+        continue;
       if (auto empty = value.getDefiningOp<tensor::EmptyOp>())
         separateEmpty(rewriter, empty);
       else

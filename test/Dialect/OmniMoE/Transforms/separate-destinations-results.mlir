@@ -24,7 +24,6 @@ func.func @also_a_result(%y0: tensor<8xf32>, %out0: memref<8xf32>, %out1: memref
 
 // Uninitialised tensors cost nothing to have twice; one use is left alone.
 // CHECK-LABEL: func.func @empties(
-// CHECK:         tensor.empty
 // CHECK:         %[[A:.*]] = tensor.empty
 // CHECK:         scf.forall {{.*}} shared_outs(%{{.*}} = %[[A]])
 // CHECK:         %[[B:.*]] = tensor.empty
@@ -61,6 +60,31 @@ func.func @branches(%x: tensor<8xf32>, %b: i1) -> tensor<8xf32> {
     scf.yield %0 : tensor<8xf32>
   } else {
     %0 = linalg.mul ins(%x, %x : tensor<8xf32>, tensor<8xf32>) outs(%y : tensor<8xf32>) -> tensor<8xf32>
+    scf.yield %0 : tensor<8xf32>
+  }
+  return %z : tensor<8xf32>
+}
+
+// -----
+
+// Nor do they need two uninitialised tensors, which would leave it open in which
+// one the result is; another operation of a branch does.
+// CHECK-LABEL: func.func @empty_of_branches(
+// CHECK:         %[[B:.*]] = tensor.empty
+// CHECK-NEXT:    %[[A:.*]] = tensor.empty
+// CHECK-NEXT:    scf.if
+// CHECK:           linalg.exp {{.*}} outs(%[[A]] :
+// CHECK:           linalg.abs {{.*}} outs(%[[B]] :
+// CHECK:         } else {
+// CHECK:           linalg.negf {{.*}} outs(%[[B]] :
+func.func @empty_of_branches(%x: tensor<8xf32>, %b: i1) -> tensor<8xf32> {
+  %empty = tensor.empty() : tensor<8xf32>
+  %z = scf.if %b -> tensor<8xf32> {
+    %0 = linalg.exp ins(%x : tensor<8xf32>) outs(%empty : tensor<8xf32>) -> tensor<8xf32>
+    %1 = linalg.abs ins(%0 : tensor<8xf32>) outs(%empty : tensor<8xf32>) -> tensor<8xf32>
+    scf.yield %1 : tensor<8xf32>
+  } else {
+    %0 = linalg.negf ins(%x : tensor<8xf32>) outs(%empty : tensor<8xf32>) -> tensor<8xf32>
     scf.yield %0 : tensor<8xf32>
   }
   return %z : tensor<8xf32>

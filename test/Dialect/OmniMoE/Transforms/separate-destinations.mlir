@@ -1,13 +1,16 @@
 // RUN: omni-opt %s --omnimoe-separate-destinations | FileCheck %s
 // RUN: omni-opt %s --omnimoe-to-llvm -o /dev/null
 
-// The example of the pass's documentation: one of two sums starts from a copy.
+// The example of the pass's documentation: each of two sums has a fill, and
+// each fill a tensor.
 
 // CHECK-LABEL: func.func @two_sums(
-// CHECK:         %[[Z:.*]] = linalg.fill
-// CHECK:         %[[COPY:.*]] = bufferization.alloc_tensor() copy(%[[Z]]) : tensor<64x8xf32>
+// CHECK:         %[[E:.*]] = tensor.empty
+// CHECK:         %[[Z:.*]] = linalg.fill {{.*}} outs(%[[E]] :
+// CHECK:         %[[E0:.*]] = tensor.empty
+// CHECK:         %[[OTHER:.*]] = linalg.fill {{.*}} outs(%[[E0]] :
 // CHECK:         omnimoe.combine to_experts {{.*}} outs(%[[Z]] : tensor<64x8xf32>)
-// CHECK:         omnimoe.combine to_experts {{.*}} outs(%[[COPY]] : tensor<64x8xf32>)
+// CHECK:         omnimoe.combine to_experts {{.*}} outs(%[[OTHER]] : tensor<64x8xf32>)
 func.func @two_sums(%a: tensor<?x4xf32>, %b: tensor<?x4xf32>, %x: tensor<?x8xf32>, %e: tensor<?x4xi32>) -> (tensor<64x8xf32>, tensor<64x8xf32>) {
   %zero = arith.constant 0.0 : f32
   %empty = tensor.empty() : tensor<64x8xf32>

@@ -422,9 +422,10 @@ def SeparateDestinationsPass : Pass<"omnimoe-separate-destinations", "::mlir::fu
     destinations that it was computed in, for an uninitialised tensor, and puts
     the memory of the result in its place. Where two results lead back to one
     tensor, a value of the one would live in the memory of the other. This pass,
-    right before it, gives every destination an uninitialised tensor of its own;
-    any other value that is the destination of several operations, or of an
-    operation and itself a result, is copied for all but the first.
+    somewhere before it, gives every destination an uninitialised tensor of its
+    own; any other value that is the destination of several operations, or of an
+    operation and itself a result, is filled again or copied for all but the
+    first.
 
     Before:
     ```mlir
@@ -435,9 +436,9 @@ def SeparateDestinationsPass : Pass<"omnimoe-separate-destinations", "::mlir::fu
     After:
     ```mlir
     %z = linalg.fill ins(%zero : f32) outs(%empty : tensor<64x8xf32>) -> tensor<64x8xf32>
-    %copy = bufferization.alloc_tensor() copy(%z) : tensor<64x8xf32>
+    %other = linalg.fill ins(%zero : f32) outs(%empty0 : tensor<64x8xf32>) -> tensor<64x8xf32>
     %a = omnimoe.combine to_experts ins(...) outs(%z : tensor<64x8xf32>) -> tensor<64x8xf32>
-    %b = omnimoe.combine to_experts ins(...) outs(%copy : tensor<64x8xf32>) -> tensor<64x8xf32>
+    %b = omnimoe.combine to_experts ins(...) outs(%other : tensor<64x8xf32>) -> tensor<64x8xf32>
     ```
   }];
   let dependentDialects = ["::mlir::bufferization::BufferizationDialect",
