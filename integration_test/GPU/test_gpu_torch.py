@@ -69,6 +69,23 @@ def test_gradients_of_layer():
     )
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("sizes", [{"count": 900}, {"count": 20, "width": 3}, {"tokens": 0}], ids=str)
+def test_sparse_gradients(dtype, sizes):
+    """The rows of the dense gradient that are of chosen experts."""
+    found = []
+    for sparse in (False, True):
+        x, up, down, weights, ids = on_gpu(expert_arguments(dtype=dtype, **sizes))
+        if len(ids):
+            ids[0, :2] = torch.tensor([-1, len(up)])
+        omt.experts(x, up, down, weights, ids, sparse_grad=sparse).square().sum().backward()
+        found.append([t.grad for t in (x, up, down, weights)])
+    chosen = ids[(ids >= 0) & (ids < len(up))].unique().long()
+    assert torch.equal(found[1][1]._indices()[0], chosen)
+    for dense, sparse in zip(*found):
+        assert_close(sparse.to_dense(), dense, 1e-5)
+
+
 def make(device="cuda", **options):
     torch.manual_seed(0)
     return omt.OmniMoE(omt.OmniMoEConfig(64, 96, "silu", 64, 5, **options)).to(device)

@@ -29,14 +29,16 @@ def _forward(op: str, arguments: Sequence[Argument], attributes: Attributes) -> 
 
 
 def _build_backward(arrays: Tuple[Any, ...], options: Tuple[Any, ...]) -> Tuple[Any, int]:
-    op, names, attributes, wrt, num_saved, _ = options
+    op, names, attributes, wrt, num_saved, _, sparse, rows = options
     count = len(names)
     labels = names + tuple(f"saved #{i}" for i in range(num_saved))
-    labels += tuple(f"cotangent #{i}" for i in range(len(arrays) - len(labels)))
+    num_cotangents = len(arrays) - len(labels) - bool(sparse)
+    labels += tuple(f"cotangent #{i}" for i in range(num_cotangents))
+    labels += ("rows",) * bool(sparse)
     arguments = [describe(label, array) for label, array in zip(labels, arrays)]
     forward = _forward(op, arguments[:count], attributes)
-    text = backward_ir(forward.text, wrt=wrt, save=num_saved > 0)
-    # What was saved, and the results' cotangents, are one row a token.
+    text = backward_ir(forward.text, wrt=wrt, save=num_saved > 0, sparse=sparse, rows=rows)
+    # What was saved, the results' cotangents and the pairs' rows are one row a token.
     mask = forward.mask | sum(1 << i for i in range(count, len(arrays)))
     return _compiled(forward, text, arguments), mask
 
@@ -70,6 +72,9 @@ def gradients(
     cotangents: Sequence[Any],
     wrt: Tuple[int, ...],
     threads: int,
+    sparse: Tuple[int, ...] = (),
+    rows: int = 0,
+    row_ids: Any = None,
 ) -> List[Any]:
     """Gradients of the tensors that `wrt` counts, of their types and shapes.
 
@@ -79,11 +84,14 @@ def gradients(
       saved: what `saving` returned behind the results; if empty, the program
         computes it again.
       cotangents: of its floating-point results.
+      sparse: which of the tensors are tables whose gradients have `rows` rows,
+        one for each expert; `row_ids` says which, for each pair.
     """
     if not wrt:
         return []
-    options = (op, names, tuple(attributes.items()), wrt, len(saved), threads)
-    return _as_list(_BACKWARD((*tensors, *saved, *cotangents), options))
+    options = (op, names, tuple(attributes.items()), wrt, len(saved), threads, sparse, rows)
+    ids = (row_ids,) if sparse else ()
+    return _as_list(_BACKWARD((*tensors, *saved, *cotangents, *ids), options))
 
 
 def saving(

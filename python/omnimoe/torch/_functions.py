@@ -8,6 +8,7 @@ experts win.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from .. import _params
 from ..errors import ArgumentError
 from ._operation import Operation
+from ._sparse import SparseForward
 
 
 class _Route(Operation):
@@ -90,6 +92,7 @@ def experts(
     activation: str = "silu",
     schedule: str = "auto",
     deterministic: Optional[bool] = None,
+    sparse_grad: bool = False,
 ) -> torch.Tensor:
     """The weighted sum of each token's chosen experts: `omnimoe.experts`.
 
@@ -105,6 +108,13 @@ def experts(
       schedule: auto, token_centric, expert_centric, dense, hybrid.
       deterministic: bitwise equal results and gradients from run to run; None:
         what `torch.use_deterministic_algorithms` says.
+      sparse_grad: gradients of the tables are sparse tensors (COO, hybrid)
+        with the rows of the chosen experts alone, as those of
+        `torch.nn.Embedding(sparse=True)` are: nothing of a step then costs a
+        pass over all N rows. For optimizers that take them, such as
+        `torch.optim.SGD` and `torch.optim.SparseAdam`. Their number of rows
+        depends on the ids, so backward waits for these on a GPU and cannot be
+        captured in a CUDA graph, and `torch.compile` breaks its graph here.
 
     Returns:
       y: [..., D], element type of `x` (under autocast: the autocast type).
@@ -112,7 +122,8 @@ def experts(
     _check({"weights": weights, "experts": experts})
     tables = {"up": up, "down": down} if gate is None else {"gate": gate, "up": up, "down": down}
     cast_x, *cast = _cast(x=x, **tables)
-    y = (_EXPERTS if gate is None else _GATED_EXPERTS)(
+    operation = _EXPERTS if gate is None else _GATED_EXPERTS
+    y = (partial(_sparsely, operation) if sparse_grad else operation)(
         (_flat(cast_x), *cast, _flat(weights), _flat(experts).to(torch.int32)),
         activation=activation,
         schedule=schedule,
@@ -187,6 +198,12 @@ def layer(
         norm_eps=_params.norm_eps(params, norm_eps),
     )
     return y.reshape(x.shape)
+
+
+@torch.compiler.disable
+def _sparsely(operation: Operation, tensors: Any, **options: Any) -> torch.Tensor:
+    """A compiled graph has no sparse gradients."""
+    return operation(tensors, function=SparseForward, **options)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:

@@ -67,14 +67,19 @@ class Operation:
 
     # Calling ---------------------------------------------------------------
 
-    def __call__(self, tensors: Sequence[torch.Tensor], **options: Any) -> Any:
-        """The operation on `tensors`; a tensor, or a tuple of them."""
+    def __call__(
+        self, tensors: Sequence[torch.Tensor], *, function: Any = Forward, **options: Any
+    ) -> Any:
+        """The operation on `tensors`; a tensor, or a tuple of them.
+
+        `function` is the autograd.Function of eager code.
+        """
         values = tuple(options[name] for name in self._options)
         save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
         if torch.compiler.is_compiling():
             outputs = self.run(tensors, values, save)
         else:
-            outputs = Forward.apply(self, values, save, *tensors)
+            outputs = function.apply(self, values, save, *tensors)
         return outputs[0] if self.num_results == 1 else tuple(outputs[: self.num_results])
 
     def run(

@@ -48,6 +48,8 @@ class OmniMoEConfig:
         `torch.use_deterministic_algorithms` says.
       initializer_range: standard deviation of all weights at the start; None:
         see `OmniMoE.reset_parameters`.
+      sparse_grad: gradients of `up_embed` and `down_embed` are sparse, with the
+        rows of the chosen experts alone: see `omnimoe.torch.experts`.
     """
 
     hidden_size: int
@@ -64,6 +66,7 @@ class OmniMoEConfig:
     schedule: str = "auto"
     deterministic: Optional[bool] = None
     initializer_range: Optional[float] = None
+    sparse_grad: bool = False
 
     def rows_and_columns(self) -> Tuple[int, int]:
         """(R, C)."""
@@ -229,6 +232,7 @@ class OmniMoE(nn.Module):
             activation=self.activation,
             schedule=self.config.schedule,
             deterministic=self.config.deterministic,
+            sparse_grad=self.config.sparse_grad,
         )
         shared = _functions.mlp(
             x,

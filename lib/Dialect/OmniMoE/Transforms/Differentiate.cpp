@@ -61,6 +61,7 @@ struct DifferentiatePass
 
   void markActive(func::FuncOp function, ArrayRef<unsigned> arguments,
                   Adjoints &adjoints);
+  FailureOr<Adjoints::Sparse> findSparse(func::FuncOp function);
   LogicalResult differentiate(func::FuncOp function,
                               ArrayRef<unsigned> arguments);
   LogicalResult cleanUp(func::FuncOp function);
@@ -154,6 +155,50 @@ LogicalResult DifferentiatePass::checkElementTypes(func::FuncOp function) {
   return success();
 }
 
+/// The ids by which `use` looks experts up in a table; null if it does not.
+static Value getIdsOfTable(OpOperand &use) {
+  Operation *user = use.getOwner();
+  if (auto products = dyn_cast<GroupedMatmulOp>(user))
+    return products.getWeights() == use.get() && products.getX() != use.get()
+               ? products.getExperts()
+               : Value();
+  auto combine = dyn_cast<CombineOp>(user);
+  return combine && combine.isToTokens() && combine.getVectors() == use.get() &&
+                 combine.getOut() != use.get()
+             ? combine.getExperts()
+             : Value();
+}
+
+/// The tables of `sparse`; `ids` are those of the experts.
+FailureOr<Adjoints::Sparse>
+DifferentiatePass::findSparse(func::FuncOp function) {
+  Adjoints::Sparse found;
+  found.rows = rows;
+  for (int64_t number : sparse) {
+    if (number < 0 || number >= function.getNumArguments())
+      return function.emitOpError("sparse: expected the number of an argument, "
+                                  "0 to ")
+             << int64_t(function.getNumArguments()) - 1 << ", got " << number;
+    Value table = function.getArgument(number);
+    found.tables.insert(table);
+    for (OpOperand &use : table.getUses()) {
+      if (isa<tensor::DimOp>(use.getOwner()))
+        continue;
+      Value ids = getIdsOfTable(use);
+      if (!ids || (found.ids && found.ids != ids))
+        return use.getOwner()->emitOpError("sparse: argument ")
+               << number
+               << (ids ? " is not looked up by the ids that others are"
+                       : " is not used as a table of expert vectors alone");
+      found.ids = ids;
+    }
+  }
+  if (!sparse.empty() && (rows < 1 || !found.ids))
+    return function.emitOpError("sparse: expected at least one row, and a use "
+                                "of the tables");
+  return found;
+}
+
 //===----------------------------------------------------------------------===//
 // Reverse mode
 //===----------------------------------------------------------------------===//
@@ -196,6 +241,10 @@ LogicalResult DifferentiatePass::differentiate(func::FuncOp function,
   auto returnOp = cast<func::ReturnOp>(body.getTerminator());
   OpBuilder builder(returnOp);
   Adjoints adjoints(builder);
+  FailureOr<Adjoints::Sparse> foundSparse = findSparse(function);
+  if (failed(foundSparse))
+    return failure();
+  adjoints.sparse = *foundSparse;
   markActive(function, arguments, adjoints);
   SmallVector<Operation *> forward;
   for (Operation &op : body.without_terminator())
@@ -219,6 +268,16 @@ LogicalResult DifferentiatePass::differentiate(func::FuncOp function,
                                 builder.getF32Type()));
   }
 
+  if (Value ids = adjoints.sparse.ids) {
+    if (failed(function.insertArgument(
+            function.getNumArguments(), ids.getType(),
+            builder.getDictionaryAttr(
+                builder.getNamedAttr(kName, builder.getStringAttr("rows"))),
+            ids.getLoc())))
+      return failure();
+    adjoints.sparse.ids = function.getArguments().back();
+  }
+
   for (Operation *op : llvm::reverse(forward)) {
     bool reached = llvm::any_of(op->getResults(), [&](Value result) {
       return adjoints.isActive(result) && adjoints.get(result);
@@ -237,7 +296,7 @@ LogicalResult DifferentiatePass::differentiate(func::FuncOp function,
     Location loc = argument.getLoc();
     Value adjoint = adjoints.get(argument);
     gradients.push_back(adjoint ? castElements(builder, loc, adjoint, element)
-                                : zerosLike(builder, loc, argument, element));
+                                : adjoints.zeros(loc, argument, element));
   }
   func::ReturnOp::create(builder, returnOp.getLoc(), gradients);
   returnOp.erase();

@@ -50,6 +50,16 @@ public:
   Value get(Value value) const { return adjoints.lookup(value); }
   void set(Value value, Value adjoint) { adjoints[value] = adjoint; }
 
+  /// Gradients with a row for each expert that pairs name, not for all.
+  struct Sparse {
+    llvm::DenseSet<Value> tables;
+    Value ids; ///< the row of each pair's expert
+    int64_t rows = 0;
+  } sparse;
+
+  /// Zeros with the shape of the adjoint of `value`.
+  Value zeros(Location loc, Value value, Type elementType);
+
   /// The adjoint so far, or zeros: where operations that add to their
   /// destination start. Their result is the next adjoint.
   Value getInit(Location loc, Value value);

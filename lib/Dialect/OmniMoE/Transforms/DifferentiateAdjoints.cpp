@@ -43,13 +43,16 @@ Value mlir::omnimoe::emptyLike(OpBuilder &builder, Location loc, Value like,
                                  elementType);
 }
 
+static Value fillWithZeros(OpBuilder &builder, Location loc, Value tensor) {
+  Value zero = arith::ConstantOp::create(
+      builder, loc, builder.getZeroAttr(getElementTypeOrSelf(tensor)));
+  return linalg::FillOp::create(builder, loc, zero, tensor).getResult(0);
+}
+
 Value mlir::omnimoe::zerosLike(OpBuilder &builder, Location loc, Value like,
                                Type elementType) {
-  Value zero =
-      arith::ConstantOp::create(builder, loc, builder.getZeroAttr(elementType));
-  return linalg::FillOp::create(builder, loc, zero,
-                                emptyLike(builder, loc, like, elementType))
-      .getResult(0);
+  return fillWithZeros(builder, loc,
+                       emptyLike(builder, loc, like, elementType));
 }
 
 /// One all-parallel operation over tensors of equal shape.
@@ -104,10 +107,19 @@ Value mlir::omnimoe::castElements(OpBuilder &builder, Location loc,
       });
 }
 
+Value Adjoints::zeros(Location loc, Value value, Type elementType) {
+  if (!sparse.tables.contains(value))
+    return zerosLike(builder, loc, value, elementType);
+  SmallVector<OpFoldResult> sizes = getSizesOf(builder, loc, value);
+  sizes.front() = builder.getIndexAttr(sparse.rows);
+  return fillWithZeros(
+      builder, loc, tensor::EmptyOp::create(builder, loc, sizes, elementType));
+}
+
 Value Adjoints::getInit(Location loc, Value value) {
   if (Value adjoint = get(value))
     return adjoint;
-  return zerosLike(builder, loc, value, builder.getF32Type());
+  return zeros(loc, value, builder.getF32Type());
 }
 
 void Adjoints::add(Location loc, Value value, Value contribution) {

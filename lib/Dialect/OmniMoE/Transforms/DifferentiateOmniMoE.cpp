@@ -32,6 +32,8 @@ static void addCombine(Adjoints &adjoints, Location loc, CombineKind kind,
   if (!adjoints.isActive(target))
     return;
   Value init = adjoints.getInit(loc, target);
+  if (adjoints.sparse.tables.contains(target))
+    experts = adjoints.sparse.ids;
   auto combine =
       CombineOp::create(adjoints.builder, loc, TypeRange(init.getType()), kind,
                         coefficients, vectors, experts,

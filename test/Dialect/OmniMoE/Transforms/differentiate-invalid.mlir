@@ -3,7 +3,11 @@
 // RUN: not omni-opt %s --split-input-file --omnimoe-differentiate="wrt=7" 2>&1 | FileCheck %s --check-prefix=WRT
 // RUN: not omni-opt %s --split-input-file --omnimoe-differentiate="wrt=0,0" 2>&1 | FileCheck %s --check-prefix=TWICE
 // RUN: not omni-opt %s --split-input-file --omnimoe-differentiate="wrt=1" 2>&1 | FileCheck %s --check-prefix=IDS
+// RUN: not omni-opt %s --split-input-file --omnimoe-differentiate="sparse=7 rows=1" 2>&1 | FileCheck %s --check-prefix=SPARSE
+// RUN: not omni-opt %s --split-input-file --omnimoe-differentiate="sparse=0 rows=1" 2>&1 | FileCheck %s --check-prefix=TABLE
 
+// SPARSE: sparse: expected the number of an argument, 0 to 0, got 7
+// TABLE: sparse: argument 0 is not used as a table of expert vectors alone
 // EMIT: unknown emit 'both', expected backward or forward
 // WRT: wrt: expected the number of an argument, 0 to 0, got 7
 // TWICE: wrt: argument 0 is listed twice

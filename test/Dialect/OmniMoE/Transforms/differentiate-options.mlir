@@ -2,6 +2,8 @@
 // RUN: omni-opt %s --omnimoe-differentiate="save=true emit=forward" | FileCheck %s --check-prefix=FORWARD
 // RUN: omni-opt %s --omnimoe-differentiate="save=true" | FileCheck %s --check-prefix=SAVED
 // RUN: omni-opt %s --omnimoe-differentiate="emit=forward" | FileCheck %s --check-prefix=NOTHING
+// RUN: omni-opt %s --omnimoe-differentiate="sparse=1,2 rows=16" | FileCheck %s --check-prefix=SPARSE
+// RUN: omni-opt %s --omnimoe-differentiate="wrt=0,2 sparse=2 rows=16 save=true" | FileCheck %s --check-prefix=ONE
 
 // WRT-LABEL: func.func @experts_backward
 // WRT-SAME:    -> (tensor<?x4xf32>, tensor<?x8xf32>)
@@ -20,6 +22,14 @@
 // SAVED-SAME:    %[[W:[a-z0-9]*]]: tensor<?x4xf32>, %[[E:[a-z0-9]*]]: tensor<?x4xi32>, %[[S:[a-z0-9]*]]: tensor<?x4xf32> {omnimoe.name = "saved0"}, %[[DY:[a-z0-9]*]]: tensor<?x8xf32> {omnimoe.name = "d_result"})
 // SAVED:         omnimoe.grouped_matmul ins(%[[DY]]
 // SAVED-NOT:     omnimoe.grouped_matmul
+
+// Tables are read by the experts' ids, their gradients are summed by the rows'.
+// SPARSE-LABEL: func.func @experts_backward
+// SPARSE-SAME:    %[[E:[a-z0-9]*]]: tensor<?x4xi32>, %{{[a-z0-9]*}}: tensor<?x8xf32> {omnimoe.name = "d_result"}, %[[R:[a-z0-9]*]]: tensor<?x4xi32> {omnimoe.name = "rows"})
+// SPARSE-SAME:    -> (tensor<?x8xf32>, tensor<16x8xf32>, tensor<16x8xf32>, tensor<?x4xf32>)
+// SPARSE-COUNT-2: combine to_experts ins({{.*}}, %[[R]] : {{.*}}) outs({{.*}} : tensor<16x8xf32>)
+// ONE-LABEL:   func.func @experts_backward
+// ONE-SAME:      -> (tensor<?x8xf32>, tensor<16x8xf32>)
 
 // Without `save` the forward function is what it was.
 // NOTHING-LABEL: func.func @experts(

@@ -77,6 +77,12 @@ def DifferentiatePass : Pass<"omnimoe-differentiate", "ModuleOp"> {
     returns them behind its own results, and the one that `emit=backward` gives
     takes them between arguments and cotangents.
 
+    A table of expert vectors may have far more rows than a batch touches. The
+    gradient of a table that `sparse` lists has `rows` rows: the function takes
+    one argument more, the last, of the ids' type, which names the row of each
+    pair's expert (pairs of a row outside of `rows` add nothing). All uses of
+    such tables go by the same ids.
+
     Before:
     ```mlir
     func.func @f(%x: tensor<?x8xf32>, %up: tensor<64x8xf32>, %e: tensor<?x4xi32>) -> tensor<?x4xf32> {
@@ -93,6 +99,15 @@ def DifferentiatePass : Pass<"omnimoe-differentiate", "ModuleOp"> {
       return %dx, %dup : tensor<?x8xf32>, tensor<64x8xf32>
     }
     ```
+    With `sparse=1 rows=16`:
+    ```mlir
+    func.func @f_backward(%x: tensor<?x8xf32>, %up: tensor<64x8xf32>, %e: tensor<?x4xi32>,
+                          %ds: tensor<?x4xf32>, %r: tensor<?x4xi32>) -> (tensor<?x8xf32>, tensor<16x8xf32>) {
+      %dx = omnimoe.combine to_tokens ins(%ds, %up, %e : ...) outs(%x_zeros : tensor<?x8xf32>)
+      %dup = omnimoe.combine to_experts ins(%ds, %x, %r : ...) outs(%up_zeros : tensor<16x8xf32>)
+      return %dx, %dup : tensor<?x8xf32>, tensor<16x8xf32>
+    }
+    ```
   }];
   let options = [
     ListOption<"wrt", "wrt", "int64_t",
@@ -100,7 +115,10 @@ def DifferentiatePass : Pass<"omnimoe-differentiate", "ModuleOp"> {
     Option<"save", "save", "bool", "false",
            "Save products and choices instead of computing them again">,
     Option<"emit", "emit", "std::string", "\"backward\"",
-           "backward, or forward for the function that saves">];
+           "backward, or forward for the function that saves">,
+    ListOption<"sparse", "sparse", "int64_t",
+               "Numbers of the tables whose gradients have few rows">,
+    Option<"rows", "rows", "int64_t", "0", "Rows of these gradients">];
   let statistics = [
     Statistic<"numDifferentiated", "differentiated", "Operations differentiated">,
     Statistic<"numSaved", "saved", "Values saved for the gradient">];
