@@ -34,7 +34,9 @@ def on_gpu(tensors):
 @pytest.mark.parametrize(
     "sizes",
     [{}, {"tokens": 1}, {"tokens": 0}, {"tokens": 200, "hidden": 64}, {"hidden": 19, "count": 7},
-     {"width": 3}],
+     {"width": 3}, {"hidden": 512, "count": 300}, {"tokens": 200, "hidden": 512, "count": 7},
+     {"hidden": 2048, "count": 9}, {"hidden": 512, "count": 65536, "top_k": 100},
+     {"hidden": 1024, "count": 8192, "top_k": 70, "width": 8}],
     ids=str,
 )
 def test_gradients_of_experts(dtype, sizes):

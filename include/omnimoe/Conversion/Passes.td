@@ -82,6 +82,11 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     per token where a warp can hold it. Expert vectors are read once, 16 bytes a
     thread: where a row is a multiple of 16 bytes, buffers must start at one too.
 
+    Products that follow a dispatch with a group for every expert have a block for
+    each; where the tiles of a `combine to_experts` of the same tokens come next,
+    they are computed in these, from what is loaded for the sum. Other groups are
+    refused, and hidden sizes of which a block's threads do not have 16 bytes each.
+
     A tile of rows and columns of a dense product is one block too, with the sums
     in registers: two f16 or two bf16 matrices are multiplied by `mma.sync` out
     of a ring of stages in shared memory, others in f32. What is made of the

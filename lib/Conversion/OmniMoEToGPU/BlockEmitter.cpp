@@ -39,15 +39,25 @@ void BlockEmitter::foldZeroFills(Block &body) {
 LogicalResult BlockEmitter::emit(Operation *op) {
   k.setInsertionPoint(op);
   if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-    if (matmul.isDispatched())
-      return failure();
-    emitGroupedMatmul(matmul);
+    if (!matmul.isDispatched()) {
+      emitGroupedMatmul(matmul);
+    } else {
+      // A sum may make the products in passing.
+      for (auto combine : op->getBlock()->getOps<CombineOp>())
+        if (combine.goesByExpert() && findProducts(combine) == matmul)
+          return success();
+      if (failed(emitProductsByExpert(matmul)))
+        return failure();
+    }
   } else if (auto combine = dyn_cast<CombineOp>(op)) {
     if (!getElementTypeOrSelf(combine.getOut().getType()).isF32())
       return failure();
-    if (combine.goesByExpert())
+    if (combine.goesByExpert()) {
+      GroupedMatmulOp products = findProducts(combine);
       emitCombineToExperts(combine);
-    else if (combine.isToTokens() && !combine.isDispatched())
+      if (products)
+        products.erase();
+    } else if (combine.isToTokens() && !combine.isDispatched())
       emitCombineToTokens(combine);
     else
       return failure();

@@ -73,7 +73,15 @@ public:
 private:
   void emitGroupedMatmul(GroupedMatmulOp op);
   void emitCombineToTokens(CombineOp op);
+  void emitSlicedCombine(CombineOp op, int64_t lanesOfTeam);
   void emitCombineToExperts(CombineOp op);
+  LogicalResult emitProductsByExpert(GroupedMatmulOp op);
+  bool ownsPieces(Value x, Value weights);
+  Value loadOwnPiece(Value memref, Value row);
+  void allocateParts(Operation *op);
+  GroupedMatmulOp findProducts(CombineOp op);
+  void storeParts(SmallVector<Value> parts, Value at);
+  void storeProducts(GroupedMatmulOp op, Value first, Value end);
   LogicalResult emitRoute(RouteOp op);
   LogicalResult emitProduct(const MatrixProduct &product);
   LogicalResult emitElementwise(linalg::LinalgOp op);
@@ -89,6 +97,8 @@ private:
   Value threadId;
   int64_t threads;
   llvm::SmallPtrSet<Operation *, 4> startsAtZero;
+  /// What the warps have of a round's products.
+  Value productParts;
   llvm::SmallDenseMap<Operation *, SmallVector<LoadedRow>> preloaded;
 };
 

@@ -212,6 +212,14 @@ void BlockEmitter::preload(Block &body) {
 }
 
 void BlockEmitter::emitCombineToTokens(CombineOp op) {
+  std::optional<ScheduleAttr> schedule = op.getSchedule();
+  int64_t accesses =
+      op.getHiddenSize() /
+      getAccessElements(op.getHiddenSize(),
+                        getElementTypeOrSelf(op.getVectors().getType()));
+  if (schedule && schedule->getColumnTile() == op.getHiddenSize() &&
+      kWarp % accesses == 0)
+    return emitSlicedCombine(op, accesses);
   Value experts = op.getExperts(), out = op.getOut();
   Value coefficients = collapsePairs(k, op.getCoefficients());
   int64_t hiddenSize = op.getHiddenSize();

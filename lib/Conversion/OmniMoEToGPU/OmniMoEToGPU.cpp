@@ -30,9 +30,11 @@
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/ValueBoundsOpInterface.h"
 
 namespace mlir::omnimoe {
@@ -57,10 +59,20 @@ static int64_t chooseThreads(scf::ForallOp forall) {
                   .threads;
   });
   forall.walk([&](CombineOp combine) {
+    std::optional<ScheduleAttr> schedule = combine.getSchedule();
+    if (schedule && schedule->getColumnTile())
+      threads = std::max(threads, kWarp * schedule->getTokenTile());
     threads = std::max(
         threads,
         getBlockThreads(combine.getHiddenSize(),
                         getElementTypeOrSelf(combine.getVectors().getType())));
+  });
+  forall.walk([&](GroupedMatmulOp matmul) {
+    if (matmul.isDispatched())
+      threads = std::max(
+          threads,
+          getBlockThreads(matmul.getHiddenSize(),
+                          getElementTypeOrSelf(matmul.getWeights().getType())));
   });
   return threads ? threads : 4 * kWarp;
 }
@@ -211,6 +223,63 @@ static void wrapRest(IRRewriter &rewriter, Operation *root) {
   }
 }
 
+/// The tiles of a sum to experts right behind `matmul`, by the same dispatch
+/// and of the same tokens, and the sum in them.
+static std::pair<scf::ForallOp, CombineOp>
+findSumTiles(GroupedMatmulOp matmul) {
+  Operation *next = matmul->getNextNode();
+  while (next && isMemoryEffectFree(next))
+    next = next->getNextNode();
+  auto forall = dyn_cast_or_null<scf::ForallOp>(next);
+  if (!forall || forall.getRank() != 1)
+    return {};
+  for (auto combine : forall.getBody()->getOps<CombineOp>())
+    if (combine.goesByExpert() && combine.getVectors() == matmul.getX() &&
+        combine.getDispatch().drop_front() ==
+            matmul.getDispatch().drop_front() &&
+        getConstantIntValue(forall.getMixedStep().front()) == 1)
+      return {forall, combine};
+  return {};
+}
+
+/// Products that go expert by expert become part of the tiles of a sum, or have
+/// a tile for each expert.
+static LogicalResult tileByExpert(IRRewriter &rewriter,
+                                  GroupedMatmulOp matmul) {
+  std::optional<ScheduleAttr> schedule = matmul.getSchedule();
+  if (!schedule || schedule->getGroupSize() != 1)
+    return matmul.emitOpError("has no GPU lowering with groups of experts");
+  auto [forall, combine] = findSumTiles(matmul);
+  Location loc = matmul.getLoc();
+  rewriter.setInsertionPoint(matmul);
+  if (!forall)
+    forall = scf::ForallOp::create(
+        rewriter, loc,
+        ArrayRef<OpFoldResult>{rewriter.getIndexAttr(matmul.getNumExperts())},
+        ValueRange{}, std::nullopt);
+  Operation *before =
+      combine ? combine.getOperation() : forall.getTerminator().getOperation();
+  rewriter.moveOpBefore(matmul, before);
+  rewriter.setInsertionPoint(matmul);
+  OpFoldResult expert = forall.getInductionVars().front();
+  OpFoldResult one = rewriter.getIndexAttr(1);
+  auto cut = [&](Value memref, int64_t size) -> Value {
+    int64_t rank = cast<MemRefType>(memref.getType()).getRank();
+    SmallVector<OpFoldResult> offsets(rank, rewriter.getIndexAttr(0)),
+        sizes = memref::getMixedSizes(rewriter, loc, memref),
+        strides(rank, one);
+    offsets.front() = expert;
+    sizes.front() = rewriter.getIndexAttr(size);
+    return memref::SubViewOp::create(rewriter, loc, memref, offsets, sizes,
+                                     strides);
+  };
+  matmul.getWeightsMutable().assign(cut(matmul.getWeights(), 1));
+  matmul.getDispatchMutable().slice(0, 1).assign(
+      combine ? combine.getDispatch().front()
+              : cut(matmul.getDispatch().front(), 2));
+  return success();
+}
+
 namespace {
 struct ConvertOmniMoEToGPUPass
     : omnimoe::impl::ConvertOmniMoEToGPUPassBase<ConvertOmniMoEToGPUPass> {
@@ -225,6 +294,14 @@ struct ConvertOmniMoEToGPUPass
 
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
+    SmallVector<GroupedMatmulOp> dispatched;
+    getOperation()->walk([&](GroupedMatmulOp matmul) {
+      if (matmul.isDispatched() && !matmul->getParentOfType<scf::ForallOp>())
+        dispatched.push_back(matmul);
+    });
+    for (GroupedMatmulOp matmul : dispatched)
+      if (failed(tileByExpert(rewriter, matmul)))
+        return signalPassFailure();
     wrapRest(rewriter, getOperation());
     SmallVector<scf::ForallOp> foralls;
     getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });

@@ -30,10 +30,12 @@ void OmniMoEDialect::initialize() {
 
 LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                    ScheduleKind kind, int64_t groupSize,
-                                   int64_t tokenTile, int64_t pairSplit) {
-  if (groupSize < 0 || tokenTile < 0)
+                                   int64_t tokenTile, int64_t pairSplit,
+                                   int64_t columnTile) {
+  if (groupSize < 0 || tokenTile < 0 || columnTile < 0)
     return emitError() << "schedule sizes must not be negative, got group_size "
-                       << groupSize << " and token_tile " << tokenTile;
+                       << groupSize << ", token_tile " << tokenTile
+                       << " and column_tile " << columnTile;
   bool grouped = kind != ScheduleKind::TokenCentric;
   if (grouped && groupSize == 0)
     return emitError() << "schedule " << stringifyScheduleKind(kind)
@@ -46,6 +48,11 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (grouped && pairSplit != 1)
     return emitError() << "schedule " << stringifyScheduleKind(kind)
                        << " does not split pairs, got pair_split " << pairSplit;
+  if (columnTile != 0 && (grouped || pairSplit != 1))
+    return emitError() << "schedule " << stringifyScheduleKind(kind)
+                       << (grouped ? "" : " with split pairs")
+                       << " does not cut columns, got column_tile "
+                       << columnTile;
   return success();
 }
 

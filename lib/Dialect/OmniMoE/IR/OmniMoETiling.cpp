@@ -4,7 +4,7 @@
 //
 //   route                  tokens
 //   grouped_matmul         tokens, pairs of a token
-//   combine to_tokens      tokens, pairs of a token (a reduction)
+//   combine to_tokens      tokens, pairs of a token (a reduction), D
 //   combine to_experts     experts, if it goes expert by expert; else D:
 //   experts
 //                          are then reached through ids, so D is the only
@@ -30,7 +30,7 @@ using namespace mlir::omnimoe;
 namespace {
 /// Which dimension of an operand each loop walks; none if the operand does not
 /// depend on the loop.
-using DimsOfLoops = SmallVector<std::optional<unsigned>, 2>;
+using DimsOfLoops = SmallVector<std::optional<unsigned>, 3>;
 } // namespace
 
 static bool isDispatched(Operation *op) {
@@ -67,11 +67,11 @@ static DimsOfLoops getDimsOfLoops(OpOperand &operand) {
   bool isVectors = &operand == &combine.getVectorsMutable();
   bool isOut = &operand == &combine.getOutMutable();
   if (combine.isToTokens()) {
-    if (isVectors)
-      return {none, none};
-    if (isOut)
-      return {0u, none};
-    return {0u, 1u};
+    if (isVectors || isOut) {
+      unsigned last = cast<ShapedType>(value.getType()).getRank() - 1;
+      return {isOut ? std::optional(0u) : none, none, last};
+    }
+    return {0u, 1u, none};
   }
   if (combine.goesByExpert()) {
     if (isOut || isOffsets(operand))
@@ -90,7 +90,8 @@ static SmallVector<utils::IteratorType> iteratorTypes(Operation *op) {
   if (isa<GroupedMatmulOp>(op))
     return {utils::IteratorType::parallel, utils::IteratorType::parallel};
   if (combine && combine.isToTokens())
-    return {utils::IteratorType::parallel, utils::IteratorType::reduction};
+    return {utils::IteratorType::parallel, utils::IteratorType::reduction,
+            utils::IteratorType::parallel};
   return {utils::IteratorType::parallel};
 }
 
@@ -153,6 +154,13 @@ static Value sliceOperand(OpBuilder &builder, OpOperand &operand,
     return value;
   SmallVector<OpFoldResult> offsets, sizes;
   slicePosition(builder, operand, loopOffsets, loopSizes, offsets, sizes);
+  auto shape = cast<ShapedType>(value.getType()).getShape();
+  bool isWhole = llvm::all_of(llvm::seq<size_t>(shape.size()), [&](size_t dim) {
+    return isZeroInteger(offsets[dim]) &&
+           getConstantIntValue(sizes[dim]) == shape[dim];
+  });
+  if (isWhole)
+    return value;
   SmallVector<OpFoldResult> strides(offsets.size(), builder.getIndexAttr(1));
   Location loc = operand.getOwner()->getLoc();
   Operation *slice;

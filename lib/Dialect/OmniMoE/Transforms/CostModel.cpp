@@ -60,6 +60,15 @@ static constexpr double kSecondsPerSortedPair = 38e-12;
 static constexpr double kSecondsPerDispatch = 37e-6;
 /// Experts that fit into a group of it.
 static constexpr int64_t kMaxGPUGroup = 320;
+/// Lanes of a warp, and bytes that each loads at a time; a block that reads
+/// rows has two to eight warps.
+static constexpr int64_t kLanes = 32, kAccessBytes = 16;
+/// Lanes that share a row in a slice of the vectors: those of a warp or fewer,
+/// but whole lines of the cache. A slice has this share of the cache.
+static constexpr int64_t kMinTeam = 8;
+static constexpr double kSliceShare = 0.5;
+/// Tables up to this share of the cache are held by it anyway.
+static constexpr double kHeldShare = 0.8;
 /// Largest group of the expert-centric schedule and block of the dense one.
 static constexpr int64_t kMaxGroup = 256;
 static constexpr int64_t kMaxDenseBlock = 1024;
@@ -309,6 +318,33 @@ mlir::omnimoe::estimateSchedule(ScheduleAttr schedule,
     if (estimate.schedule.getKind() == schedule.getKind())
       return estimate.seconds;
   return std::nullopt;
+}
+
+int64_t mlir::omnimoe::chooseColumnTile(const ExpertBlockShape &shape,
+                                        int64_t tokens, TargetAttr target) {
+  double vectors = double(shape.numExperts) * shape.width;
+  int64_t rowBytes = shape.hiddenSize * shape.elementBytes;
+  // Vectors that are read once are in no cache, however they are cut.
+  if (!target.isGPU() ||
+      vectors * rowBytes <= kHeldShare * target.getL2Bytes() ||
+      double(tokens) * shape.topK * shape.width < vectors)
+    return 0;
+  for (int64_t lanes = kLanes; lanes >= kMinTeam; lanes /= 2) {
+    int64_t bytes = lanes * kAccessBytes;
+    if (rowBytes % bytes == 0 &&
+        vectors * bytes <= kSliceShare * target.getL2Bytes())
+      return bytes / shape.elementBytes;
+  }
+  return 0;
+}
+
+bool mlir::omnimoe::mayGoByExpert(const ExpertBlockShape &shape,
+                                  TargetAttr target) {
+  int64_t accesses = shape.hiddenSize * shape.elementBytes / kAccessBytes;
+  return target.isGPU() && shape.width == 1 &&
+         shape.hiddenSize * shape.elementBytes % kAccessBytes == 0 &&
+         accesses % kLanes == 0 && accesses >= 2 * kLanes &&
+         accesses <= 8 * kLanes;
 }
 
 TargetAttr mlir::omnimoe::getTarget(ModuleOp module) {

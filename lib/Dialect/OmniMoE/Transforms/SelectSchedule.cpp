@@ -33,6 +33,8 @@ using namespace mlir::omnimoe;
 static constexpr int64_t kMaxProbedTokens = 1 << 17;
 /// Another version must win by this factor to be worth its code.
 static constexpr double kVersionGain = 1.1;
+/// Tokens of a tile that has few columns: one for each warp of a small block.
+static constexpr int64_t kSlicedTokens = 4;
 /// T at which an unbounded range's estimates are reported.
 static constexpr int64_t kReportedTokens = 1024;
 
@@ -240,8 +242,42 @@ struct SelectSchedulePass
       best = &estimates.front();
     if (!best)
       return refuse(op);
-    op.setScheduleAttr(best->schedule);
+    ScheduleAttr chosen = best->schedule;
+    if (isa<CombineOp>(op) && chosen.getPairSplit() == 1)
+      if (int64_t columns =
+              chooseColumnTile(getShape(op, vectors), kReportedTokens, target))
+        chosen = ScheduleAttr::get(&getContext(), chosen.getKind(),
+                                   chosen.getGroupSize(), kSlicedTokens,
+                                   /*pair_split=*/1, columns);
+    op.setScheduleAttr(chosen);
     return success();
+  }
+
+  /// True if products are best computed expert by expert: then the table is
+  /// read once, not once a pair. That takes a dispatch, unless a sum to experts
+  /// needs it anyway; if it reads the same tokens, these are read once for
+  /// both.
+  bool suitsExperts(GroupedMatmulOp matmul) {
+    ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
+    if (!mayGoByExpert(shape, target) ||
+        getElementTypeOrSelf(matmul.getX().getType()) !=
+            getElementTypeOrSelf(matmul.getWeights().getType()))
+      return false;
+    return chooseColumnTile(shape, kReportedTokens, target) ||
+           llvm::any_of(matmul.getX().getUsers(), [&](Operation *user) {
+             auto combine = dyn_cast<CombineOp>(user);
+             return combine && !combine.isToTokens() &&
+                    combine->getBlock() == matmul->getBlock() &&
+                    combine.getVectors() == matmul.getX() &&
+                    combine.getExperts() == matmul.getExperts() &&
+                    combine.getNumExperts() == matmul.getNumExperts();
+           });
+  }
+
+  /// One group for each expert.
+  ScheduleAttr getByExpert() {
+    return ScheduleAttr::get(&getContext(), ScheduleKind::ExpertCentric,
+                             /*groupSize=*/1, /*tokenTile=*/0);
   }
 
   LogicalResult refuse(Operation *op) {
@@ -263,7 +299,11 @@ struct SelectSchedulePass
       if (op->getNumResults() == 0)
         return success();
       if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-        if (!matmul.getSchedule() && !matmul.isDispatched())
+        if (matmul.getSchedule() || matmul.isDispatched())
+          return success();
+        if (!forced && suitsExperts(matmul))
+          matmul.setScheduleAttr(getByExpert());
+        else
           return scheduleAlone(matmul, matmul.getWeights());
       } else if (auto combine = dyn_cast<CombineOp>(op)) {
         if (combine.getSchedule() || combine.isDispatched())
@@ -271,9 +311,7 @@ struct SelectSchedulePass
         if (combine.isToTokens())
           return scheduleAlone(combine, combine.getVectors());
         // Expert by expert: every row is written once, by one thread.
-        combine.setScheduleAttr(ScheduleAttr::get(
-            &getContext(), ScheduleKind::ExpertCentric, /*groupSize=*/1,
-            /*tokenTile=*/0));
+        combine.setScheduleAttr(getByExpert());
       }
       return success();
     });

@@ -8,6 +8,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ElementwiseChain.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -16,6 +17,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
@@ -178,6 +180,20 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     return tile;
   }
 
+  /// The columns of a tile of a sum to tokens; 0 for all of them. Products in
+  /// the tile would be computed again for every piece of a row.
+  static int64_t getColumnTile(const llvm::SetVector<Operation *> &group) {
+    int64_t columns = 0;
+    for (Operation *op : group) {
+      if (isa<GroupedMatmulOp>(op))
+        return 0;
+      if (auto combine = dyn_cast<CombineOp>(op))
+        if (std::optional<ScheduleAttr> schedule = combine.getSchedule())
+          columns = std::max(columns, schedule->getColumnTile());
+    }
+    return columns;
+  }
+
   /// min(cap, ceil(length / threads)), at least 1, for the first loop. A block
   /// of a GPU has a fixed size, which its shared memory is made for.
   OpFoldResult getTileSize(RewriterBase &rewriter, TilingInterface root,
@@ -217,6 +233,17 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     scf::SCFTilingOptions tiling;
     tiling.setLoopType(scf::SCFTilingOptions::LoopType::ForallOp);
     tiling.setTileSizes({size});
+    // All tokens meet a slice of the vectors before any meets the next.
+    if (int64_t columnTile = getColumnTile(group)) {
+      OpFoldResult piece = rewriter.getIndexAttr(columnTile);
+      if (isa<CombineOp>(root)) {
+        tiling.setTileSizes({size, rewriter.getIndexAttr(0), piece});
+        tiling.setInterchange({2, 0, 1});
+      } else {
+        tiling.setTileSizes({size, piece});
+        tiling.setInterchange({1, 0});
+      }
+    }
     scf::SCFTileAndFuseOptions options;
     options.setTilingOptions(tiling);
     options.setFusionControlFn(
@@ -239,12 +266,55 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     return success();
   }
 
+  /// Products that go expert by expert are computed in the tiles of a sum that
+  /// reads the same tokens: that comes before anyone needs the products.
+  static void bringSumTo(RewriterBase &rewriter, GroupedMatmulOp matmul) {
+    // Pairs of no expert are in no tile.
+    rewriter.setInsertionPoint(matmul);
+    Value zero = arith::ConstantOp::create(rewriter, matmul.getLoc(),
+                                           rewriter.getF32FloatAttr(0));
+    Value zeros = linalg::FillOp::create(rewriter, matmul.getLoc(), zero,
+                                         matmul.getProducts())
+                      .getResult(0);
+    rewriter.modifyOpInPlace(
+        matmul, [&] { matmul.getProductsMutable().assign(zeros); });
+    Operation *first = nullptr;
+    for (Operation *user : matmul->getUsers()) {
+      Operation *ancestor = matmul->getBlock()->findAncestorOpInBlock(*user);
+      if (!first || ancestor->isBeforeInBlock(first))
+        first = ancestor;
+    }
+    if (!first)
+      return;
+    for (Operation *user : matmul.getX().getUsers()) {
+      auto combine = dyn_cast<CombineOp>(user);
+      if (!combine || combine->getBlock() != matmul->getBlock() ||
+          combine.getVectors() != matmul.getX() || !combine.goesByExpert() ||
+          combine.getDispatch() != matmul.getDispatch())
+        continue;
+      Operation *last = combine;
+      if (auto chain = getElementwiseChain(combine); !chain.empty())
+        last = chain.back();
+      DominanceInfo dominance(matmul->getParentOp());
+      if (first->isBeforeInBlock(last) &&
+          succeeded(
+              moveOperationDependencies(rewriter, last, first, dominance)))
+        rewriter.moveOpBefore(last, first);
+      return;
+    }
+  }
+
   void runOnOperation() override {
     auto module = getOperation()->getParentOfType<ModuleOp>();
     TargetAttr target = getTarget(module);
     int64_t units = threads > 0 ? threads : target.getUnits();
     isGPU = target.isGPU();
     IRRewriter rewriter(&getContext());
+    if (isGPU)
+      getOperation()->walk([&](GroupedMatmulOp matmul) {
+        if (matmul.isDispatched() && matmul->getNumResults())
+          bringSumTo(rewriter, matmul);
+      });
     while (TilingInterface root = findRoot(getOperation()))
       if (failed(tileRoot(rewriter, root, target, units)))
         return signalPassFailure();

@@ -8,7 +8,8 @@
 // CHECK-SAME:   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
 // CHECK-SAME:   e = #omnimoe.schedule<hybrid, group_size = 16>,
 // CHECK-SAME:   f = #omnimoe.schedule<token_centric>,
-// CHECK-SAME:   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+// CHECK-SAME:   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
+// CHECK-SAME:   h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
 func.func private @schedules() attributes {
   a = #omnimoe.schedule<token_centric>,
   b = #omnimoe.schedule<token_centric, token_tile = 8>,
@@ -16,7 +17,8 @@ func.func private @schedules() attributes {
   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
   e = #omnimoe.schedule<hybrid, group_size = 16>,
   f = #omnimoe.schedule<token_centric, group_size = 0, token_tile = 0, pair_split = 1>,
-  g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+  g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
+  h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
 
 // -----
 

@@ -1,11 +1,11 @@
 // RUN: omni-opt %s -split-input-file -verify-diagnostics
 
-// expected-error @below {{schedule sizes must not be negative, got group_size -4 and token_tile 0}}
+// expected-error @below {{schedule sizes must not be negative, got group_size -4, token_tile 0 and column_tile 0}}
 module attributes {omnimoe.s = #omnimoe.schedule<expert_centric, group_size = -4>} {}
 
 // -----
 
-// expected-error @below {{schedule sizes must not be negative, got group_size 0 and token_tile -8}}
+// expected-error @below {{schedule sizes must not be negative, got group_size 0, token_tile -8 and column_tile 0}}
 module attributes {omnimoe.s = #omnimoe.schedule<token_centric, token_tile = -8>} {}
 
 // -----
@@ -37,6 +37,21 @@ module attributes {omnimoe.s = #omnimoe.schedule<token_centric, pair_split = 0>}
 
 // expected-error @below {{schedule dense does not split pairs, got pair_split 2}}
 module attributes {omnimoe.s = #omnimoe.schedule<dense, group_size = 8, pair_split = 2>} {}
+
+// -----
+
+// expected-error @below {{schedule sizes must not be negative, got group_size 0, token_tile 0 and column_tile -1}}
+module attributes {omnimoe.s = #omnimoe.schedule<token_centric, column_tile = -1>} {}
+
+// -----
+
+// expected-error @below {{schedule dense does not cut columns, got column_tile 64}}
+module attributes {omnimoe.s = #omnimoe.schedule<dense, group_size = 8, column_tile = 64>} {}
+
+// -----
+
+// expected-error @below {{schedule token_centric with split pairs does not cut columns, got column_tile 64}}
+module attributes {omnimoe.s = #omnimoe.schedule<token_centric, pair_split = 2, column_tile = 64>} {}
 
 // -----
 

@@ -64,3 +64,55 @@ func.func @few_pairs(%x: tensor<?x1024xbf16>, %up: tensor<4096x1024xbf16>, %e: t
     outs(%y0 : tensor<?x1024xf32>) -> tensor<?x1024xf32>
   return %y : tensor<?x1024xf32>
 }
+
+// -----
+
+// Products beside a sum to experts of the same tokens go expert by expert; those
+// of a hidden size that a block's threads cannot share do not.
+
+// CHECK-LABEL: func.func @products_beside_sum(
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+// CHECK:         omnimoe.combine to_experts {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+func.func @products_beside_sum(%a: tensor<?x16xf32>, %x: tensor<?x1024xbf16>, %w: tensor<4096x1024xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>,
+    %dw0: tensor<4096x1024xf32>, %odd: tensor<?x100xbf16>, %v: tensor<4096x100xbf16>, %dv0: tensor<4096x100xf32>)
+    -> (tensor<?x16xf32>, tensor<4096x1024xf32>, tensor<?x16xf32>, tensor<4096x100xf32>) {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x1024xbf16>, tensor<4096x1024xbf16>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %dw = omnimoe.combine to_experts ins(%a, %x, %e : tensor<?x16xf32>, tensor<?x1024xbf16>, tensor<?x16xi32>) outs(%dw0 : tensor<4096x1024xf32>)
+    -> tensor<4096x1024xf32>
+  %t = omnimoe.grouped_matmul ins(%odd, %v, %e : tensor<?x100xbf16>, tensor<4096x100xbf16>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %dv = omnimoe.combine to_experts ins(%a, %odd, %e : tensor<?x16xf32>, tensor<?x100xbf16>, tensor<?x16xi32>) outs(%dv0 : tensor<4096x100xf32>)
+    -> tensor<4096x100xf32>
+  return %s, %dw, %t, %dv : tensor<?x16xf32>, tensor<4096x1024xf32>, tensor<?x16xf32>, tensor<4096x100xf32>
+}
+
+// -----
+
+// A table that the cache does not hold, read several times: sums take it in
+// slices that the cache does hold, and products go by expert. With a million
+// experts each row is met once or never.
+
+// CHECK-LABEL: func.func @large_table(
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+func.func @large_table(%a: tensor<?x512xf32>, %x: tensor<?x1024xbf16>, %v: tensor<102400x1024xbf16>, %e: tensor<?x512xi32>, %y0: tensor<?x1024xf32>)
+    -> (tensor<?x1024xf32>, tensor<?x512xf32>) {
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x512xf32>, tensor<102400x1024xbf16>, tensor<?x512xi32>) outs(%y0 : tensor<?x1024xf32>)
+    -> tensor<?x1024xf32>
+  %s = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x1024xbf16>, tensor<102400x1024xbf16>, tensor<?x512xi32>) outs(%a : tensor<?x512xf32>)
+    -> tensor<?x512xf32>
+  return %y, %s : tensor<?x1024xf32>, tensor<?x512xf32>
+}
+
+// CHECK-LABEL: func.func @million(
+// CHECK-NOT:     column_tile
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+func.func @million(%a: tensor<?x64xf32>, %x: tensor<?x1024xbf16>, %v: tensor<1048576x1024xbf16>, %e: tensor<?x64xi32>, %y0: tensor<?x1024xf32>)
+    -> (tensor<?x1024xf32>, tensor<?x64xf32>) {
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x64xf32>, tensor<1048576x1024xbf16>, tensor<?x64xi32>) outs(%y0 : tensor<?x1024xf32>)
+    -> tensor<?x1024xf32>
+  %s = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x1024xbf16>, tensor<1048576x1024xbf16>, tensor<?x64xi32>) outs(%a : tensor<?x64xf32>)
+    -> tensor<?x64xf32>
+  return %y, %s : tensor<?x1024xf32>, tensor<?x64xf32>
+}

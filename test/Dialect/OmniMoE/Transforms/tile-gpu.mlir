@@ -48,3 +48,77 @@ func.func @narrow_product(%f: tensor<?x128xf32>, %x: tensor<?x128xbf16>, %w: ten
   } -> tensor<?xf32>
   return %r : tensor<?xf32>
 }
+
+// Sums whose schedule cuts columns: all tokens meet a slice of the vectors before
+// the next, so the loop over columns is the outer one. What follows is in the
+// tile; a sum that is the root itself is cut likewise.
+
+// CHECK-LABEL: func.func @sliced
+// CHECK-SAME:    %[[V:[a-z0-9]*]]: tensor<4096x512xbf16>
+// CHECK:         scf.forall (%[[C:[a-z0-9]*]], %[[T:[a-z0-9]*]]) = (0, 0) to (512, %{{.*}}) step (128, 4)
+// CHECK:           %[[SLICE:.*]] = tensor.extract_slice %[[V]][0, %[[C]]] [4096, 128] [1, 1]
+// CHECK:           omnimoe.combine to_tokens ins(%{{.*}}, %[[SLICE]], %{{.*}}) outs(%{{.*}} : tensor<?x128xf32>)
+// CHECK:           linalg.generic
+// CHECK:           tensor.parallel_insert_slice {{.*}}[%[[T]], %[[C]]] [%{{.*}}, 128] [1, 1]
+// CHECK:         scf.forall (%[[C:[a-z0-9]*]], %[[T:[a-z0-9]*]]) = (0, 0) to (512, %{{.*}}) step (128, 4)
+// CHECK:           omnimoe.combine to_tokens
+// CHECK-NOT:       linalg.generic
+// CHECK:         return
+func.func @sliced(%a: tensor<?x16xf32>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %y0: tensor<?x512xf32>, %z0: tensor<?x512xbf16>)
+    -> (tensor<?x512xbf16>, tensor<?x512xf32>) {
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x512xf32>
+  %z = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%y : tensor<?x512xf32>) outs(%z0 : tensor<?x512xbf16>) {
+  ^bb0(%p: f32, %o: bf16):
+    %m = arith.truncf %p : f32 to bf16
+    linalg.yield %m : bf16
+  } -> tensor<?x512xbf16>
+  %w = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x512xf32>
+  return %z, %w : tensor<?x512xbf16>, tensor<?x512xf32>
+}
+
+// A tile with products is not cut: each piece of a row would need them again.
+
+// CHECK-LABEL: func.func @products_in_the_tile
+// CHECK:         scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK:           omnimoe.grouped_matmul
+// CHECK:           omnimoe.combine to_tokens
+func.func @products_in_the_tile(%x: tensor<?x512xbf16>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x512xf32>)
+    -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x16xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
+
+// Products that go expert by expert start from zeros, for the pairs of no expert,
+// and the sum that reads the same tokens comes right behind them.
+
+// CHECK-LABEL: func.func @products_by_expert
+// CHECK-SAME:    %[[A:[a-z0-9]*]]: tensor<?x16xf32>, %[[X:[a-z0-9]*]]: tensor<?x512xbf16>
+// CHECK:         %[[ZEROS:.*]] = scf.forall
+// CHECK:           linalg.fill
+// CHECK:         omnimoe.grouped_matmul ins(%[[X]], {{.*}} outs(%[[ZEROS]] :
+// CHECK-NEXT:    scf.forall (%{{.*}}) in (4096)
+// CHECK:           omnimoe.combine to_experts ins(%[[A]], %[[X]],
+// CHECK:         scf.forall
+// CHECK:           linalg.generic
+// CHECK:         return
+func.func @products_by_expert(%a: tensor<?x16xf32>, %x: tensor<?x512xbf16>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>,
+    %w0: tensor<4096x512xf32>, %o: tensor<4097xi32>, %t: tensor<?xi32>, %s: tensor<?xi32>, %p: tensor<?xi32>)
+    -> (tensor<?x16xf32>, tensor<4096x512xf32>) {
+  %m = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    dispatch(%o, %t, %s, %p : tensor<4097xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+    outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>} -> tensor<?x16xf32>
+  %n = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%m : tensor<?x16xf32>) outs(%s0 : tensor<?x16xf32>) {
+  ^bb0(%p0: f32, %o0: f32):
+    %q = arith.negf %p0 : f32
+    linalg.yield %q : f32
+  } -> tensor<?x16xf32>
+  %w = omnimoe.combine to_experts ins(%a, %x, %e : tensor<?x16xf32>, tensor<?x512xbf16>, tensor<?x16xi32>)
+    dispatch(%o, %t, %s, %p : tensor<4097xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+    outs(%w0 : tensor<4096x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>} -> tensor<4096x512xf32>
+  return %n, %w : tensor<?x16xf32>, tensor<4096x512xf32>
+}

@@ -41,7 +41,10 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     largest number of tokens one parallel tile works on; 0 means one tile a
     thread. `pair_split` is the number of equal parts that the pairs of a token
     are cut into (token_centric), each summed on its own and the sums then added
-    in order; it must divide K. 1 means that they are not cut.
+    in order; it must divide K. 1 means that they are not cut. `column_tile` is
+    the number of columns that one tile of a sum to tokens works on
+    (token_centric): all tokens meet one slice of the vectors, which a cache
+    holds, before the next; it must divide D. 0 means that columns are not cut.
 
     - `token_centric`: each token streams its own K up and down vectors.
     - `expert_centric`: pairs are sorted by group; each group's vectors meet the
@@ -53,20 +56,29 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     ```mlir
     #omnimoe.schedule<expert_centric, group_size = 64, token_tile = 1024>
     #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>
+    #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>
     ```
   }];
   let parameters = (ins
     EnumParameter<OmniMoE_ScheduleKind>:$kind,
     DefaultValuedParameter<"int64_t", "0">:$group_size,
     DefaultValuedParameter<"int64_t", "0">:$token_tile,
-    DefaultValuedParameter<"int64_t", "1">:$pair_split);
+    DefaultValuedParameter<"int64_t", "1">:$pair_split,
+    DefaultValuedParameter<"int64_t", "0">:$column_tile);
   let builders = [
     AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
                      "int64_t":$tokenTile), [{
-      return $_get($_ctxt, kind, groupSize, tokenTile, /*pairSplit=*/1);
+      return $_get($_ctxt, kind, groupSize, tokenTile, /*pairSplit=*/1,
+                   /*columnTile=*/0);
+    }]>,
+    AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
+                     "int64_t":$tokenTile, "int64_t":$pairSplit), [{
+      return $_get($_ctxt, kind, groupSize, tokenTile, pairSplit,
+                   /*columnTile=*/0);
     }]>];
   let assemblyFormat = [{
-    `<` $kind (`,` struct($group_size, $token_tile, $pair_split)^)? `>`
+    `<` $kind (`,` struct($group_size, $token_tile, $pair_split,
+                        $column_tile)^)? `>`
   }];
   let genVerifyDecl = 1;
 }

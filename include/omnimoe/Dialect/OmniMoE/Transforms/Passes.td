@@ -17,7 +17,10 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     on the number of tokens, the block is cloned under an `scf.if` on it, one
     version per range: nothing is compiled again for another T. An operation in no block gets the
     schedule that suits 1,024 tokens, a sum to experts `expert_centric` with a group
-    for every expert. Operations that already carry a schedule
+    for every expert. On a GPU products take that one too where such a sum reads
+    the same tokens, or where each row of a table that the cache does not hold is
+    met several times; a sum to tokens cuts such a table's columns
+    (`column_tile`). Operations that already carry a schedule
     are left alone.
 
     The choice and the estimates behind it are recorded on the module as
@@ -226,7 +229,11 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
     operations in it the smallest; `token-tile` where none says), and at
     most `ceil(T / threads)`, so that few tokens still use every thread. On a
     GPU a tile is one block of threads and always has the same number of tokens:
-    the schedule's, 32 with a product of matrices, or 4 where none says.
+    the schedule's, 32 with a product of matrices, or 4 where none says. A sum to tokens whose schedule has a
+    `column_tile`, and no products in its tile, is cut along its columns as well,
+    with these as the outer loop. Products that follow a dispatch are in no tile:
+    on a GPU they start from zeros, which pairs of no expert keep, and a sum to
+    experts of the same tokens is moved right behind them.
 
     Before:
     ```mlir
