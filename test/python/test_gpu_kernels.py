@@ -1,0 +1,52 @@
+"""What kernels compute, without a GPU: see interpreted.py."""
+
+from pathlib import Path
+
+import pytest
+
+import omnimoe
+
+pytest.importorskip("torch")
+DRIVER = Path(omnimoe.__file__).parents[2] / "test" / "Runtime" / "libomnimoe-fake-cuda.so"
+
+
+@pytest.fixture
+def check(run_python, tmp_path):
+    if not DRIVER.exists():
+        pytest.skip(f"the driver for tests is not built: {DRIVER}")
+    return lambda script: run_python(
+        "import numpy as np\nfrom interpreted import check_experts, check_mlp\n" + script,
+        OMNIMOE_CUDA_DRIVER=DRIVER,
+        OMNIMOE_CACHE_DIR=tmp_path / "cache",
+        FAKE_CUDA="devices=1",
+    )
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    ["5, (5, 32), 3, np.float32", "9, (6, 3, 40), 3, np.float16", "4, (6, 1032), 3, np.float16"],
+)
+def test_experts(check, sizes):
+    """Token by token, sums to experts by expert."""
+    check(f"program = check_experts({sizes})\nassert 'column_tile' not in program.ir('tile')")
+
+
+@pytest.mark.parametrize("sizes", ["40, (7, 256), 4, np.float32", "35, (4, 512), 3, np.float16"])
+def test_products_by_expert(check, sizes):
+    """In passing, with more pairs of an expert than a warp has lanes."""
+    check(f"""
+program = check_experts({sizes})
+assert "grouped_matmul ins(" in program.ir("tile")
+assert program.ir("tile").count("expert_centric") == 3
+""")
+
+
+@pytest.mark.parametrize(
+    "sizes", ["4, (40, 512), 37, np.float16, 20000", "4, (12, 256), 32, np.float32, 3200"]
+)
+def test_tables_in_slices(check, sizes):
+    check(f"program = check_experts({sizes})\nassert 'column_tile' in program.ir('tile')")
+
+
+def test_gradients_of_mlp(check):
+    check("check_mlp(9, 20, 12)\ncheck_mlp(70, 8, 70)")
