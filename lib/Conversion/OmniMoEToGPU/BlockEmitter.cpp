@@ -15,6 +15,12 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+Value BlockEmitter::fromLane(Value value, Value lane) {
+  return gpu::ShuffleOp::create(k, value, k.toI32(lane), k.i32(kWarp),
+                                gpu::ShuffleMode::IDX)
+      .getShuffleResult();
+}
+
 void BlockEmitter::barrier() { gpu::BarrierOp::create(k); }
 
 void BlockEmitter::foldZeroFills(Block &body) {

@@ -81,7 +81,12 @@ private:
   void allocateParts(Operation *op);
   GroupedMatmulOp findProducts(CombineOp op);
   void storeParts(SmallVector<Value> parts, Value at);
-  void storeProducts(GroupedMatmulOp op, Value first, Value end);
+  /// One pair for each lane of a warp.
+  struct HeldPairs {
+    Value pair, token, exists;
+  };
+  HeldPairs holdPairs(Value pairs, int64_t topK, Value first, Value end);
+  void storeProducts(GroupedMatmulOp op, const HeldPairs &held, Value count);
   LogicalResult emitRoute(RouteOp op);
   LogicalResult emitProduct(const MatrixProduct &product);
   LogicalResult emitElementwise(linalg::LinalgOp op);
@@ -91,13 +96,15 @@ private:
   void emitLoopsPerElement(linalg::LinalgOp op);
   LogicalResult emitSumOfParts(linalg::LinalgOp op);
   LoadedRow loadRow(CombineOp op, Value token, Value position, Value column);
+  /// What lane number `lane` of this warp has for `value`.
+  Value fromLane(Value value, Value lane);
   void barrier();
 
   KernelBuilder &k;
   Value threadId;
   int64_t threads;
   llvm::SmallPtrSet<Operation *, 4> startsAtZero;
-  /// What the warps have of a round's products.
+  /// What the warps have of the products of the pairs that lanes hold.
   Value productParts;
   llvm::SmallDenseMap<Operation *, SmallVector<LoadedRow>> preloaded;
 };

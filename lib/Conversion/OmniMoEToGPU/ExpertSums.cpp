@@ -1,8 +1,8 @@
 //===- ExpertSums.cpp - Pairs of an expert, by a block --------------------===//
 //
 // A block owns an expert; the dispatch of the batch says which pairs are its
-// own. Both operations walk them, a few at a time in flight, in the order of
-// the tokens:
+// own. Each warp loads as many of them as it has lanes at once, and hands them
+// out by shuffles. Both operations walk them in the order of the tokens:
 //
 //   combine          a thread owns columns of the expert's row: no atomics, and
 //                    the same bits every time
@@ -27,9 +27,6 @@ using namespace mlir::omnimoe;
 
 /// Pairs of an expert in flight: most experts have few.
 static constexpr int64_t kPairsInFlight = 4;
-/// Pairs whose products wait to be added across warps: a multiple of those in
-/// flight, and no more than a block has threads.
-static constexpr int64_t kPairsPerRound = 32;
 
 namespace {
 /// The pairs of experts, as a dispatch with a group for each has them.
@@ -41,18 +38,32 @@ struct PairsOfExperts {
     Value slot = k.toIndex(k.load(offsets, {expert}));
     return k.toIndex(k.load(starts, {slot}));
   }
-  /// Token and choice of the pair at `position`.
-  std::pair<Value, Value> get(KernelBuilder &k, Value position) const {
-    Value pair = k.toIndex(k.load(pairs, {position}));
-    return {arith::DivUIOp::create(k, pair, k.index(topK)),
-            arith::RemUIOp::create(k, pair, k.index(topK))};
-  }
 };
 } // namespace
 
 template <typename OpTy> static PairsOfExperts getPairs(OpTy op) {
   auto dispatch = op.getDispatch();
   return {dispatch[0], dispatch[2], dispatch[3], op.getTopK()};
+}
+
+/// `values`, which stand token-major with `width` for each pair, at a pair: in
+/// one row if they lie so, for what is at a pair is then at its number.
+static std::pair<Value, SmallVector<Value>>
+getPosition(KernelBuilder &k, Value values, Value pair, int64_t topK,
+            int64_t width, Value part) {
+  Value flat = collapsePairs(k, values);
+  auto inPair = [&](Value index) {
+    return width == 1 ? index : k.add(k.mul(index, width), part);
+  };
+  if (cast<MemRefType>(flat.getType()).getLayout().isIdentity()) {
+    SmallVector<ReassociationIndices> groups = {{0, 1}};
+    return {memref::CollapseShapeOp::create(k, flat, groups),
+            {inPair(k.toIndex(pair))}};
+  }
+  Value topKValue = k.i32(topK);
+  Value choice = k.toIndex(arith::RemUIOp::create(k, pair, topKValue));
+  Value token = k.toIndex(arith::DivUIOp::create(k, pair, topKValue));
+  return {flat, {token, inPair(choice)}};
 }
 
 static Value addAcross(KernelBuilder &k, Value value, int64_t distance) {
@@ -150,16 +161,26 @@ GroupedMatmulOp BlockEmitter::findProducts(CombineOp op) {
 void BlockEmitter::allocateParts(Operation *op) {
   auto space =
       gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  auto type = MemRefType::get({threads / kWarp, kPairsPerRound}, k.getF32Type(),
+  auto type = MemRefType::get({threads / kWarp, kWarp}, k.getF32Type(),
                               MemRefLayoutAttrInterface(), space);
   productParts = op->getParentOfType<gpu::LaunchOp>().addWorkgroupAttribution(
       type, op->getLoc());
 }
 
+/// Lets each lane of a warp hold one of the pairs from `first` to `end`, a
+/// warp's worth at most.
+BlockEmitter::HeldPairs BlockEmitter::holdPairs(Value pairs, int64_t topK,
+                                                Value first, Value end) {
+  Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
+  Value position = k.add(first, lane);
+  Value exists = k.compare(arith::CmpIPredicate::ult, position, end);
+  Value pair = k.load(pairs, {k.choose(exists, position, first)});
+  return {pair, arith::DivUIOp::create(k, pair, k.i32(topK)), exists};
+}
+
 void BlockEmitter::emitCombineToExperts(CombineOp op) {
   Value x = op.getVectors();
   Value out = collapseExperts(k, op.getOut());
-  Value coefficients = collapsePairs(k, op.getCoefficients());
   PairsOfExperts pairs = getPairs(op);
   Type elementType = getElementTypeOrSelf(x.getType());
   int64_t width = op.getExpertWidth(), hiddenSize = op.getHiddenSize();
@@ -169,62 +190,46 @@ void BlockEmitter::emitCombineToExperts(CombineOp op) {
   auto xAlignment =
       llvm::MaybeAlign(count * elementType.getIntOrFloatBitWidth() / 8);
   Value zero = k.real(k.getF32Type(), 0.0);
-  /// Adds the pair at `position` of the order, with weight 0 if it is past
-  /// `end`; `piece` becomes the token's.
-  auto addPair = [&](Value position, Value end, Value part, Value column,
-                     Value sum, Value &piece) {
-    Value valid = k.compare(arith::CmpIPredicate::ult, position, end);
-    auto [token, choice] = pairs.get(k, k.min(position, k.sub(end, 1)));
-    Value factor = k.load(coefficients,
-                          ValueRange{token, k.add(k.mul(choice, width), part)});
-    piece = vector::LoadOp::create(k, type.clone(elementType), x,
-                                   ValueRange{token, column},
-                                   /*nontemporal=*/false, xAlignment);
-    if (!elementType.isF32())
-      piece = arith::ExtFOp::create(k, type, piece);
-    return vector::FMAOp::create(
-        k, k.broadcast(type, k.choose(valid, factor, zero)), piece, sum);
-  };
-
   GroupedMatmulOp products = findProducts(op);
   if (products)
     allocateParts(op);
-  auto addPairs = [&](Value first, Value end, Value part, Value column,
-                      Value sum) -> Value {
-    auto add = [&](Value position, ValueRange carried) -> SmallVector<Value> {
-      Value next = carried.front(), piece;
-      for (int64_t i = 0; i < kPairsInFlight; ++i)
-        next = addPair(k.add(position, i), end, part, column, next, piece);
+
+  /// Adds the pairs from `first` to `end` to `sum`.
+  auto addPairs = [&](Value expert, Value first, Value end, Value part,
+                      Value column, Value sum) -> Value {
+    HeldPairs held = holdPairs(pairs.pairs, pairs.topK, first, end);
+    auto [coefficients, position] = getPosition(
+        k, op.getCoefficients(), held.pair, pairs.topK, width, part);
+    Value factors = k.choose(held.exists, k.load(coefficients, position), zero);
+    Value weight;
+    if (products)
+      weight = loadOwnPiece(products.getWeights(), expert);
+    auto add = [&](Value at, ValueRange carried) -> SmallVector<Value> {
+      SmallVector<Value> pieces, parts;
+      for (int64_t i = 0; i < kPairsInFlight; ++i) {
+        Value token = fromLane(held.token, k.add(at, i));
+        pieces.push_back(vector::LoadOp::create(
+            k, type.clone(elementType), x, ValueRange{k.toIndex(token), column},
+            /*nontemporal=*/false, xAlignment));
+      }
+      Value next = carried.front();
+      for (auto [i, piece] : llvm::enumerate(pieces)) {
+        if (!elementType.isF32())
+          piece = arith::ExtFOp::create(k, type, piece);
+        Value factor = fromLane(factors, k.add(at, i));
+        next = vector::FMAOp::create(k, k.broadcast(type, factor), piece, next);
+        if (products)
+          parts.push_back(multiplyPieces(k, weight, piece));
+      }
+      if (products)
+        storeParts(parts, at);
       return {next};
     };
-    return k.loop(first, end, kPairsInFlight, {sum}, add).front();
-  };
-  auto addAndMultiply = [&](Value expert, Value first, Value end, Value part,
-                            Value column, Value sum) -> Value {
-    return k
-        .loop(first, end, kPairsPerRound, {sum},
-              [&](Value round, ValueRange carried) -> SmallVector<Value> {
-                Value weight = loadOwnPiece(products.getWeights(), expert);
-                Value last = k.min(k.add(round, kPairsPerRound), end);
-                auto add = [&](Value position,
-                               ValueRange carried) -> SmallVector<Value> {
-                  Value next = carried.front();
-                  SmallVector<Value> parts;
-                  for (int64_t i = 0; i < kPairsInFlight; ++i) {
-                    Value piece;
-                    next = addPair(k.add(position, i), last, part, column, next,
-                                   piece);
-                    parts.push_back(multiplyPieces(k, weight, piece));
-                  }
-                  storeParts(parts, k.sub(position, round));
-                  return {next};
-                };
-                Value next =
-                    k.loop(round, last, kPairsInFlight, carried, add).front();
-                storeProducts(products, round, last);
-                return {next};
-              })
-        .front();
+    sum = k.loop(k.index(0), k.sub(end, first), kPairsInFlight, {sum}, add)
+              .front();
+    if (products)
+      storeProducts(products, held, k.sub(end, first));
+    return sum;
   };
 
   Value numExperts = memref::DimOp::create(k, op.getOut(), 0);
@@ -234,27 +239,42 @@ void BlockEmitter::emitCombineToExperts(CombineOp op) {
     Value end = pairs.getFirst(k, k.add(expert, 1));
     k.loop(k.index(0), k.index(width), 1, [&](Value part) {
       Value row = k.add(k.mul(expert, width), part);
-      auto emitColumns = [&](Value column) {
+      // Threads past the end of the row go along: they hold pairs for others.
+      auto emitColumns = [&](Value base) {
+        Value column = k.add(base, firstColumn), inside;
+        if (hiddenSize % (threads * count) != 0) {
+          inside =
+              k.compare(arith::CmpIPredicate::ult, column, k.index(hiddenSize));
+          column = k.choose(inside, column, k.index(0));
+        }
         Value sum = k.real(type, 0.0);
         if (!startsAtZero.contains(op))
           sum = vector::LoadOp::create(k, type, out, ValueRange{row, column},
                                        /*nontemporal=*/false, outAlignment);
-        sum = products ? addAndMultiply(expert, first, end, part, column, sum)
-                       : addPairs(first, end, part, column, sum);
-        vector::StoreOp::create(k, sum, out, ValueRange{row, column},
-                                /*nontemporal=*/false, outAlignment);
+        sum =
+            k.loop(first, end, kWarp, {sum},
+                   [&](Value round, ValueRange carried) -> SmallVector<Value> {
+                     Value last = k.min(k.add(round, kWarp), end);
+                     return {addPairs(expert, round, last, part, column,
+                                      carried.front())};
+                   })
+                .front();
+        auto store = [&] {
+          vector::StoreOp::create(k, sum, out, ValueRange{row, column},
+                                  /*nontemporal=*/false, outAlignment);
+        };
+        if (inside)
+          k.when(inside, store);
+        else
+          store();
       };
-      // Lanes that add up across their warp stay together.
-      if (products)
-        emitColumns(firstColumn);
-      else
-        k.loop(firstColumn, k.index(hiddenSize), threads * count, emitColumns);
+      k.loop(k.index(0), k.index(hiddenSize), threads * count, emitColumns);
     });
   });
 }
 
 /// Keeps the sums over this warp of what its threads have of the products of
-/// `kPairsInFlight` pairs, from number `at` of the round on.
+/// `kPairsInFlight` pairs, from number `at` of those held on.
 void BlockEmitter::storeParts(SmallVector<Value> parts, Value at) {
   Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
   Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarp));
@@ -273,18 +293,20 @@ void BlockEmitter::storeParts(SmallVector<Value> parts, Value at) {
          [&] { k.store(sum, productParts, {warp, k.add(at, number)}); });
 }
 
-/// Adds the warps' parts of a round's products and stores these.
-void BlockEmitter::storeProducts(GroupedMatmulOp op, Value first, Value end) {
+/// Adds the warps' parts of the products of `count` held pairs and stores
+/// these.
+void BlockEmitter::storeProducts(GroupedMatmulOp op, const HeldPairs &held,
+                                 Value count) {
   barrier();
-  PairsOfExperts pairs = getPairs(op);
-  Value position = k.add(first, threadId);
-  k.when(k.compare(arith::CmpIPredicate::ult, position, end), [&] {
-    auto [token, choice] = pairs.get(k, position);
+  k.when(k.compare(arith::CmpIPredicate::ult, threadId, count), [&] {
     Value sum = k.load(productParts, {k.index(0), threadId});
     for (int64_t warp = 1; warp < threads / kWarp; ++warp)
       sum = arith::AddFOp::create(
           k, sum, k.load(productParts, {k.index(warp), threadId}));
-    k.store(sum, op.getProducts(), {token, choice});
+    auto [products, position] =
+        getPosition(k, op.getProducts(), held.pair, op.getTopK(),
+                    /*width=*/1, /*part=*/nullptr);
+    k.store(sum, products, position);
   });
   barrier();
 }
@@ -298,20 +320,20 @@ LogicalResult BlockEmitter::emitProductsByExpert(GroupedMatmulOp op) {
   k.loop(k.index(0), numExperts, 1, [&](Value expert) {
     Value first = pairs.getFirst(k, expert);
     Value end = pairs.getFirst(k, k.add(expert, 1));
-    k.loop(first, end, kPairsPerRound, [&](Value round) {
+    k.loop(first, end, kWarp, [&](Value round) {
+      Value last = k.min(k.add(round, kWarp), end);
+      HeldPairs held = holdPairs(pairs.pairs, pairs.topK, round, last);
       Value weight = loadOwnPiece(op.getWeights(), expert);
-      Value last = k.min(k.add(round, kPairsPerRound), end);
-      k.loop(round, last, kPairsInFlight, [&](Value position) {
-        SmallVector<Value> parts;
-        for (int64_t i = 0; i < kPairsInFlight; ++i) {
-          Value at = k.min(k.add(position, i), k.sub(last, 1));
-          Value token = pairs.get(k, at).first;
-          parts.push_back(
-              multiplyPieces(k, weight, loadOwnPiece(op.getX(), token)));
-        }
-        storeParts(parts, k.sub(position, round));
+      k.loop(k.index(0), k.sub(last, round), kPairsInFlight, [&](Value at) {
+        SmallVector<Value> pieces, parts;
+        for (int64_t i = 0; i < kPairsInFlight; ++i)
+          pieces.push_back(loadOwnPiece(
+              op.getX(), k.toIndex(fromLane(held.token, k.add(at, i)))));
+        for (Value piece : pieces)
+          parts.push_back(multiplyPieces(k, weight, piece));
+        storeParts(parts, at);
       });
-      storeProducts(op, round, last);
+      storeProducts(op, held, k.sub(last, round));
     });
   });
   return success();

@@ -178,6 +178,9 @@ def OmniMoE_GroupedMatmulOp : OmniMoE_TileableOp<"grouped_matmul"> {
 
     Given a `dispatch` of `experts` the work goes group by group; results stand
     token-major either way, so the order of work is never visible in the values.
+    On memrefs a GPU's tile may have one row of `weights` and the part of
+    `offsets` that belongs to it, as for a sum to experts; it then writes the
+    products of that expert's pairs alone.
 
     ```mlir
     %s = omnimoe.grouped_matmul
