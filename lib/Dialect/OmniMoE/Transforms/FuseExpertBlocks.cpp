@@ -35,8 +35,8 @@ static SmallVector<Operation *> getProducers(CombineOp combine) {
   if (isProducts(last, combine))
     return {last};
   auto payload = dyn_cast_or_null<linalg::GenericOp>(last);
-  if (!payload || !omnimoe::isElementwise(payload) || payload->getNumResults() != 1 ||
-      !isOnlyFor(payload, combine))
+  if (!payload || !omnimoe::isElementwise(payload) ||
+      payload->getNumResults() != 1 || !isOnlyFor(payload, combine))
     return {};
   for (Value input : payload.getInputs())
     if (isProducts(input.getDefiningOp(), payload))
