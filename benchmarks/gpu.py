@@ -12,12 +12,15 @@ import argparse
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 from typing import List, Optional
 
-# Before anything starts the driver: it is to compile what it is given, and not
-# to find it in a cache of its own.
-os.environ["CUDA_CACHE_DISABLE"] = "1"
+# Before anything starts the driver: what it compiles when it loads kernels it keeps
+# in a disk cache of its own, which is empty to begin with, like omnimoe's.
+_DRIVER_CACHE = tempfile.TemporaryDirectory(prefix="omnimoe-benchmark-driver-cache-")
+os.environ["CUDA_CACHE_PATH"] = _DRIVER_CACHE.name
+os.environ.pop("CUDA_CACHE_DISABLE", None)
 
 from rich.console import Console  # noqa: E402
 

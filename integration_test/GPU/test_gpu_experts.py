@@ -9,6 +9,7 @@ from gpu_arrays import (
     TOKENS,
     all_to_gpu,
     assert_close,
+    is_lowered,
     make_experts,
     poison,
     skip_unless_lowered,
@@ -31,6 +32,10 @@ def schedule(request):
 
 
 def check(arguments, dtype, activation="silu", **options):
+    if not is_lowered(options.get("schedule"), arguments, dtype):
+        with pytest.raises(omnimoe.CompileError, match="expert_centric' is not available on target"):
+            omnimoe.experts(*all_to_gpu(arguments), activation=activation, **options)
+        return None
     poison()
     y = omnimoe.experts(*all_to_gpu(arguments), activation=activation, **options)
     assert y.is_cuda and y.shape == arguments.x.shape
@@ -183,3 +188,58 @@ def test_tables_beyond_32_bits():
     gates = torch.nn.functional.silu(products) * weights.double()
     expected = torch.einsum("tk,tkd->td", gates, down[chosen].double())
     assert float((y.double() - expected).norm() / expected.norm()) < 4e-3
+
+
+# D, N, K: one step of a product, an odd number, and many; groups of a whole grid row
+# that is a multiple of 16 experts and of one that is not; two products for 320 columns.
+GROUPED = [
+    (64, 48, 6, "silu"),
+    (64, 100, 9, "gelu"),
+    (192, 289, 40, "relu2"),
+    (320, 16, 16, "identity"),
+    (1024, 320, 64, "silu"),
+    (1024, 1600, 24, "gelu_tanh"),
+]
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("hidden, count, top_k, activation", GROUPED[:3])
+def test_groups_small(dtype, hidden, count, top_k, activation):
+    for ids in ("random", "wild"):
+        arguments = make_experts(7, 150, hidden, count, top_k, dtype=dtype, ids=ids)
+        check(arguments, dtype, activation, schedule="expert_centric")
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("ids", ["random", "one", "wild"])
+@pytest.mark.parametrize("hidden, count, top_k, activation", GROUPED)
+def test_groups(dtype, ids, hidden, count, top_k, activation):
+    """Tiles that are full, partly filled and empty, on tensor cores."""
+    arguments = make_experts(8, 700, hidden, count, top_k, dtype=dtype, ids=ids)
+    for tokens in (*TOKENS, 700):
+        check(take(arguments, tokens), dtype, activation, schedule="expert_centric")
+
+
+def test_repeated_experts_in_groups():
+    """A token that chose an expert several times gets it several times."""
+    arguments = make_experts(9, 200, 128, 256, 12, dtype="bf16")
+    ids = arguments.ids // 40 * 40
+    check(arguments._replace(ids=ids), "bf16", schedule="expert_centric")
+
+
+def test_unchosen_products_are_never_looked_at():
+    """Products that overflow in f32 belong to experts that nobody chose."""
+    arguments = make_experts(10, 60, 64, 64, 4, dtype="bf16")
+    up = arguments.up.copy()
+    up[32:] = np.finfo(np.float32).max
+    ids = arguments.ids % 32
+    check(arguments._replace(up=up, ids=ids), "bf16", schedule="expert_centric")
+
+
+def test_deterministic():
+    arguments = all_to_gpu(make_experts(11, 900, 256, 1024, 64, dtype="bf16"))
+    results = [omnimoe.experts(*arguments, deterministic=True) for _ in range(5)]
+    assert all(torch.equal(results[0], other) for other in results[1:])
+    with pytest.raises(omnimoe.CompileError, match="for deterministic results"):
+        omnimoe.experts(*arguments, schedule="expert_centric", deterministic=True)

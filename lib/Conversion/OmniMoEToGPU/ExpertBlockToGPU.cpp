@@ -53,7 +53,8 @@ mlir::omnimoe::matchExpertBlock(scf::ExecuteRegionOp region) {
   if (getElementTypeOrSelf(block.products.getWeights().getType()) != type ||
       getElementTypeOrSelf(block.sum.getVectors().getType()) != type)
     return refuse("tokens and expert vectors must have one type");
-  if (!canGroupOnTensorCores(type, block.products.getExpertWidth(),
+  if (cast<ShapedType>(block.products.getWeights().getType()).getRank() != 2 ||
+      !canGroupOnTensorCores(type, block.products.getExpertWidth(),
                              block.products.getHiddenSize(),
                              block.getGroupSize()))
     return refuse("vectors must be f16 or bf16, experts atomic, the hidden "

@@ -125,6 +125,7 @@ static bool mayFuse(const ExpertBlock &block) {
   if (getElementTypeOrSelf(matmul.getWeights().getType()) != type ||
       getElementTypeOrSelf(combine.getVectors().getType()) != type ||
       !getElementTypeOrSelf(combine.getOut().getType()).isF32() ||
+      cast<ShapedType>(matmul.getWeights().getType()).getRank() != 2 ||
       !canGroupOnTensorCores(type, matmul.getExpertWidth(),
                              matmul.getHiddenSize(), /*groupSize=*/1))
     return false;
