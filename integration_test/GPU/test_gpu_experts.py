@@ -104,7 +104,9 @@ def test_few_tokens_of_many_experts(tokens, top_k):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_agrees_with_the_cpu(schedule, dtype):
     """Not to the bit: sums are taken in another order."""
-    arguments = make_experts(8, 200, 96, 144, 12, dtype=dtype)
+    arguments = make_experts(8, 200, 128, 144, 12, dtype=dtype)
+    if not is_lowered(schedule, arguments, dtype):
+        pytest.skip(f"{schedule} takes no vectors of {dtype}")
     y = omnimoe.experts(*all_to_gpu(arguments), schedule=schedule)
     on_cpu = omnimoe.experts(*arguments, schedule="token_centric")
     assert_close(y, on_cpu.astype(np.float64), dtype, times=2)
@@ -119,6 +121,10 @@ def test_short_weights(weight_dtype):
 
 def test_deterministic(schedule):
     arguments = all_to_gpu(make_experts(10, 700, 256, 256, 16, dtype="bf16", ids="random"))
+    if schedule == "expert_centric":
+        with pytest.raises(omnimoe.CompileError, match="for deterministic results"):
+            omnimoe.experts(*arguments, schedule=schedule, deterministic=True)
+        schedule = "auto"
     first = omnimoe.experts(*arguments, schedule=schedule, deterministic=True)
     for _ in range(5):
         poison()
@@ -235,11 +241,3 @@ def test_unchosen_products_are_never_looked_at():
     up[32:] = np.finfo(np.float32).max
     ids = arguments.ids % 32
     check(arguments._replace(up=up, ids=ids), "bf16", schedule="expert_centric")
-
-
-def test_deterministic():
-    arguments = all_to_gpu(make_experts(11, 900, 256, 1024, 64, dtype="bf16"))
-    results = [omnimoe.experts(*arguments, deterministic=True) for _ in range(5)]
-    assert all(torch.equal(results[0], other) for other in results[1:])
-    with pytest.raises(omnimoe.CompileError, match="for deterministic results"):
-        omnimoe.experts(*arguments, schedule="expert_centric", deterministic=True)

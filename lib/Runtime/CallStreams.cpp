@@ -33,8 +33,8 @@ static Result getCapture(const Driver &driver, Stream stream, uint64_t &id) {
   return result;
 }
 
-/// Takes an idle stream of the capture that `caller` is in, or of none. One that
-/// another capture holds must not be touched before that ends.
+/// Takes an idle stream of the capture that `caller` is in, or of none. One
+/// that another capture holds must not be touched before that ends.
 static bool takeIdle(const Driver &driver, Stream caller, SideStream &side) {
   IdleStreams &idle = getIdleStreams();
   std::lock_guard<std::mutex> lock(idle.mutex);

@@ -57,28 +57,69 @@ OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
   return OMNIMOE_OK;
 }
 
-/// Loads the cubins; takes back what is loaded if one cannot be.
-bool GPUProgram::loadModules(const cuda::Driver &driver, LoadedKernels &loaded,
-                             cuda::Result &result) {
+namespace {
+/// Modules that are being loaded, several at a time.
+struct Loading {
+  const cuda::Driver &driver;
+  const std::vector<std::string> &cubins;
+  std::vector<cuda::Module> modules;
+  std::vector<cuda::Result> results;
+
+  Loading(const cuda::Driver &driver, const std::vector<std::string> &cubins,
+          size_t count)
+      : driver(driver), cubins(cubins), modules(count), results(count) {}
+
+  cuda::Result load(size_t i) {
+    return results[i] = driver.moduleLoadData(&modules[i], cubins[i].data());
+  }
+
+  /// Hands the modules over, or takes them back if one could not be loaded.
+  cuda::Result finish(LoadedKernels &loaded) {
+    for (cuda::Module module : modules)
+      if (module)
+        loaded.modules.push_back(module);
+    for (cuda::Result result : results)
+      if (result != cuda::kSuccess) {
+        unload(driver, loaded);
+        return result;
+      }
+    return cuda::kSuccess;
+  }
+};
+} // namespace
+
+/// Loads what was compiled before.
+cuda::Result GPUProgram::loadModules(const cuda::Driver &driver,
+                                     LoadedKernels &loaded) {
   const std::vector<std::string> &cubins = image.cubins;
-  std::vector<cuda::Module> modules(cubins.size(), nullptr);
-  // What is compiled takes its time, and can do so beside others.
+  Loading loading(driver, cubins, cubins.size());
+  // What the driver did not find in its own cache takes its time.
   size_t threads = std::count_if(cubins.begin(), cubins.end(), compilesAtLoad);
-  std::vector<cuda::Result> results = runInContext(
-      driver, loaded.context, cubins.size(), threads, [&](size_t i) {
-        return driver.moduleLoadData(&modules[i], cubins[i].data());
-      });
-  for (cuda::Module module : modules)
-    if (module)
-      loaded.modules.push_back(module);
-  result = cuda::kSuccess;
-  for (cuda::Result each : results)
-    if (each != cuda::kSuccess && result == cuda::kSuccess)
-      result = each;
-  if (result == cuda::kSuccess)
-    return true;
-  unload(driver, loaded);
-  return false;
+  runInContext(driver, loaded.context, cubins.size(), threads,
+               [&](size_t i) { return loading.load(i); });
+  return loading.finish(loaded);
+}
+
+/// Compiles the PTX, and loads what is ready beside.
+OmniMoeStatus GPUProgram::compileModules(const cuda::Driver &driver,
+                                         LoadedKernels &loaded,
+                                         std::string &message) {
+  std::vector<std::string> texts = splitPTX(image.ptx), cubins;
+  Loading loading(driver, cubins, texts.size());
+  if (OmniMoeStatus status =
+          compilePTX(driver, loaded.context, texts, cubins, message,
+                     [&](size_t i) { loading.load(i); })) {
+    loading.finish(loaded);
+    return status;
+  }
+  if (cuda::Result result = loading.finish(loaded)) {
+    message = "the kernels cannot be loaded: " + driver.describe(result);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  image.cubins = std::move(cubins);
+  if (observer)
+    observer(image.cubins);
+  return OMNIMOE_OK;
 }
 
 OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
@@ -97,20 +138,10 @@ OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
   // A driver older than the one that made the cubins may not take them; then
   // the PTX decides.
   cuda::RelaxedCapture relaxed(driver);
-  cuda::Result result = cuda::kSuccess;
-  if (image.cubins.empty() || !loadModules(driver, loaded, result)) {
-    std::vector<std::string> cubins;
-    if (OmniMoeStatus status = compilePTX(driver, loaded.context,
-                                          splitPTX(image.ptx), cubins, message))
+  if (image.cubins.empty() || loadModules(driver, loaded) != cuda::kSuccess) {
+    image.cubins.clear();
+    if (OmniMoeStatus status = compileModules(driver, loaded, message))
       return status;
-    image.cubins = std::move(cubins);
-    if (!loadModules(driver, loaded, result)) {
-      image.cubins.clear();
-      message = "the kernels cannot be loaded: " + driver.describe(result);
-      return OMNIMOE_DEVICE_ERROR;
-    }
-    if (observer)
-      observer(image.cubins);
   }
   return findKernels(driver, device, loaded, message);
 }

@@ -221,16 +221,20 @@ bool mlir::omnimoe::runtime::compilesAtLoad(const std::string &text) {
 OmniMoeStatus mlir::omnimoe::runtime::compilePTX(
     const cuda::Driver &driver, cuda::Context context,
     const std::vector<std::string> &texts, std::vector<std::string> &cubins,
-    std::string &message) {
+    std::string &message, const std::function<void(size_t)> &load) {
   cubins.assign(texts.size(), "");
   std::vector<std::string> logs(texts.size());
   std::vector<cuda::Result> results =
       runInContext(driver, context, texts.size(), texts.size(), [&](size_t i) {
-        if (!compilesAtLoad(texts[i]))
-          return compileText(driver, texts[i], cubins[i], logs[i]);
-        // The terminating null is part of what a program file keeps.
-        cubins[i].assign(texts[i].c_str(), texts[i].size() + 1);
-        return cuda::kSuccess;
+        cuda::Result result = cuda::kSuccess;
+        if (compilesAtLoad(texts[i]))
+          // The terminating null is part of what a program file keeps.
+          cubins[i].assign(texts[i].c_str(), texts[i].size() + 1);
+        else
+          result = compileText(driver, texts[i], cubins[i], logs[i]);
+        if (result == cuda::kSuccess && load)
+          load(i);
+        return result;
       });
   for (size_t i = 0; i < texts.size(); ++i)
     if (results[i] != cuda::kSuccess) {

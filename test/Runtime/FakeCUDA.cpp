@@ -232,7 +232,8 @@ FAKE(cuModuleLoadData)(Module *module, const void *image) {
   if (call.result)
     return call.result;
   std::string text = static_cast<const char *>(image);
-  if (text.compare(0, std::strlen(kCubinMark), kCubinMark) != 0)
+  bool isPTX = text.find(".version ") != std::string::npos;
+  if (text.compare(0, std::strlen(kCubinMark), kCubinMark) != 0 && !isPTX)
     return kInvalidImage;
   *module = new ModuleObject{current(), std::move(text), {}};
   state().modules.insert(*module);

@@ -239,6 +239,20 @@ static void testLoading() {
     CHECK(program.getCubins() == kept);
   }
 
+  // A kernel whose warps change their registers is compiled when it is loaded:
+  // the linker would hold it to those that it starts with.
+  image = makeImage();
+  image.ptx.replace(image.ptx.find("ret;"), 4,
+                    "setmaxnreg.inc.sync.aligned.u32 240;\n\tret;");
+  {
+    GPUProgram program(image, [&](const auto &cubins) { kept = cubins; });
+    fake.clear();
+    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
+    CHECK(fake.count("cuLinkComplete") == 1);
+    CHECK(fake.count("cuModuleLoadData") == 2);
+    CHECK(compilesAtLoad(kept[0]) && !compilesAtLoad(kept[1]));
+  }
+
   image = makeImage();
   image.kernelNames.push_back("lost");
   GPUProgram incomplete(image);

@@ -73,8 +73,9 @@ public:
 private:
   OmniMoeStatus load(const cuda::Driver &driver, cuda::Device device,
                      LoadedKernels &loaded, std::string &message);
-  bool loadModules(const cuda::Driver &driver, LoadedKernels &loaded,
-                   cuda::Result &result);
+  cuda::Result loadModules(const cuda::Driver &driver, LoadedKernels &loaded);
+  OmniMoeStatus compileModules(const cuda::Driver &driver,
+                               LoadedKernels &loaded, std::string &message);
   OmniMoeStatus findKernels(const cuda::Driver &driver, cuda::Device device,
                             LoadedKernels &loaded, std::string &message);
 

@@ -29,12 +29,14 @@ runInContext(const cuda::Driver &driver, cuda::Context context, size_t count,
 bool compilesAtLoad(const std::string &text);
 
 /// Compiles each text for the device of `context`, several at a time, but for
-/// those that the driver is to compile when it loads them: these are returned
-/// as they came. (The driver has a disk cache of its own for what it loads.)
+/// those that the driver is to compile when it loads them: these stay as they
+/// are. (The driver has a disk cache of its own for what it loads.) `load` is
+/// called for each that is ready, with its number, on the thread that compiled
+/// it.
 OmniMoeStatus compilePTX(const cuda::Driver &driver, cuda::Context context,
                          const std::vector<std::string> &texts,
-                         std::vector<std::string> &cubins,
-                         std::string &message);
+                         std::vector<std::string> &cubins, std::string &message,
+                         const std::function<void(size_t)> &load = nullptr);
 
 } // namespace mlir::omnimoe::runtime
 

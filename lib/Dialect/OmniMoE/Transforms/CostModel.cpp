@@ -58,8 +58,10 @@ static constexpr double kGroupedEfficiency = 1.0, kScatterShown = 0.8;
 static constexpr int64_t kSlotTile = 128;
 static constexpr double kSecondsPerSortedPair = 38e-12;
 static constexpr double kSecondsPerDispatch = 37e-6;
-/// Experts that fit into a group of it.
-static constexpr int64_t kMaxGPUGroup = 320;
+/// Experts that fit into a group of it, that are worth a group, and that make
+/// one where rows do not.
+static constexpr int64_t kMaxGPUGroup = 320, kMinGPUGroup = 32;
+static constexpr int64_t kAcrossRows = 256;
 /// Lanes of a warp, and bytes that each loads at a time; a block that reads
 /// rows has two to eight warps.
 static constexpr int64_t kLanes = 32, kAccessBytes = 16;
@@ -217,13 +219,18 @@ bool mlir::omnimoe::canGroupOnTensorCores(Type type, int64_t width,
          hiddenSize % 64 == 0 && groupSize >= 1 && groupSize <= kMaxGPUGroup;
 }
 
-/// Experts in a row of the grid; a router's grid is square unless it is known
-/// to be another one.
-static int64_t guessRow(const ExpertBlockShape &shape) {
-  if (shape.gridColumns)
-    return shape.gridColumns;
+/// A group is a grid row or an even part of one: in a row that a token chose it
+/// likely has several choices. A router's grid is square unless it is known to
+/// be another one. Where that gives no fair size, groups go across rows.
+static int64_t chooseGPUGroup(const ExpertBlockShape &shape) {
   auto root = static_cast<int64_t>(std::llround(std::sqrt(shape.numExperts)));
-  return root * root == shape.numExperts ? root : shape.numExperts;
+  int64_t row = shape.gridColumns;
+  if (!row && root * root == shape.numExperts)
+    row = root;
+  int64_t group = row ? largestDivisor(row, kMaxGPUGroup) : 0;
+  return group >= std::min(row, kMinGPUGroup) && group
+             ? group
+             : std::min(shape.numExperts, kAcrossRows);
 }
 
 /// Dense products of slots, in whole tiles, and the sums of their results.
@@ -244,22 +251,15 @@ static double expertCentricSecondsOnGPU(const Workload &w, int64_t groupSize) {
          w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
 }
 
-/// A group is a grid row or an even part of one.
 static std::optional<ScheduleEstimate>
 bestExpertCentricOnGPU(MLIRContext *context, const Workload &w) {
-  std::optional<ScheduleEstimate> best;
   if (!w.shape.mayFuse)
-    return best;
-  for (int64_t limit = 32; limit <= kMaxGPUGroup; limit *= 2) {
-    int64_t groupSize =
-        largestDivisor(guessRow(w.shape), limit == 256 ? kMaxGPUGroup : limit);
-    double seconds = expertCentricSecondsOnGPU(w, groupSize);
-    if (!best || seconds < best->seconds)
-      best = {ScheduleAttr::get(context, ScheduleKind::ExpertCentric, groupSize,
-                                /*tokenTile=*/0),
-              seconds};
-  }
-  return best;
+    return std::nullopt;
+  int64_t group = chooseGPUGroup(w.shape);
+  return ScheduleEstimate{ScheduleAttr::get(context,
+                                            ScheduleKind::ExpertCentric, group,
+                                            /*tokenTile=*/0),
+                          expertCentricSecondsOnGPU(w, group)};
 }
 
 SmallVector<ScheduleEstimate>
