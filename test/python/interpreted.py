@@ -6,8 +6,9 @@ To be imported in a process of its own, as fake_gpu.py.
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import fake_gpu
 import numpy as np
@@ -19,6 +20,11 @@ from omnimoe import TensorSpec
 from omnimoe._autodiff import backward_ir
 
 TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3}
+
+
+@functools.lru_cache(maxsize=1)
+def kernels_of(program: Any) -> Dict[str, ptx_interpreter.Kernel]:
+    return ptx_interpreter.kernels(program.ptx)
 
 
 def interpret(program: Any, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
@@ -35,7 +41,7 @@ def interpret(program: Any, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
     fake_gpu.clear()
     program.invoke(*given[:-1], workspace=given[-1])
     memory = ptx_interpreter.Memory([(a.address, max(a.host.nbytes, 1)) for a in given])
-    kernels = ptx_interpreter.kernels(program.ptx)
+    kernels = kernels_of(program)
     for launch in fake_gpu.launches():
         grid, block = (tuple(map(int, launch[name].split(","))) for name in ("grid", "block"))
         kernel = kernels[launch["kernel"]]
@@ -43,12 +49,13 @@ def interpret(program: Any, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
     return [array.host for array in given[len(arrays) : -1]]
 
 
-def compiled(text: str, l2_bytes: Optional[int]) -> Any:
-    """For a GPU, or for one with a smaller cache."""
-    if l2_bytes is None:
-        return omnimoe.compile(text, target="sm_90a")
+def compiled(text: str, **changes: Optional[int]) -> Any:
+    """For a GPU, or for one like it but for the fields named in `changes`."""
     target = omnimoe.Target("sm_90a").info.attribute
-    target = re.sub(r"l2Bytes = \d+", f"l2Bytes = {l2_bytes}", target)
+    for name, value in changes.items():
+        if value is not None:
+            target, found = re.subn(rf"{name} = \d+", f"{name} = {value}", target)
+            assert found == 1, name
     text = re.sub(
         r"^module \{", f"module attributes {{omnimoe.target = {target}}} {{", text, flags=re.M
     )
@@ -90,8 +97,8 @@ def check_experts(
     text = omnimoe.jit(omnimoe.experts).program_text(
         [TensorSpec(s.dtype, (None, *s.shape[1:])) if i in (0, 3, 4) else s for i, s in enumerate(specs)]
     )[0]
-    forward = compiled(backward_ir(text, save=True, emit="forward"), l2_bytes)
-    backward = compiled(backward_ir(text, save=True), l2_bytes)
+    forward = compiled(backward_ir(text, save=True, emit="forward"), l2Bytes=l2_bytes)
+    backward = compiled(backward_ir(text, save=True), l2Bytes=l2_bytes)
     result, *saved = interpret(forward, arrays)
     close(result, y, dtype)
     for found, expected in zip(interpret(backward, [*arrays, *saved, dy]), gradients):
@@ -110,5 +117,67 @@ def check_mlp(tokens: int, hidden: int, inner: int) -> None:
     gradients = torch.autograd.grad(y, leaves, torch.tensor(dy.astype(np.float64)))
     specs = [TensorSpec("float32", (None, hidden))] + [TensorSpec("float32", s) for s in shapes[1:]]
     text = omnimoe.jit(omnimoe.mlp).program_text(specs)[0]
-    for found, expected in zip(interpret(compiled(backward_ir(text), None), [*arrays, dy]), gradients):
+    for found, expected in zip(interpret(compiled(backward_ir(text)), [*arrays, dy]), gradients):
         close(found, expected, np.float32)
+
+
+DISPATCH = """
+module {{
+  func.func @dispatch(%ids: tensor<?x{K}xi32>)
+      -> (tensor<{G1}xi32>, tensor<?x{K}xi32>, tensor<?x{K}xi32>, tensor<1xi32>, tensor<?x{K}xi32>) {{
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %k = arith.constant {K} : index
+    %T = tensor.dim %ids, %c0 : tensor<?x{K}xi32>
+    %P = arith.muli %T, %k : index
+    %P1 = arith.addi %P, %c1 : index
+    %o = tensor.empty() : tensor<{G1}xi32>
+    %p = tensor.empty(%P) : tensor<?xi32>
+    %s = tensor.empty(%P1) : tensor<?xi32>
+    %r:4 = omnimoe.dispatch ins(%ids : tensor<?x{K}xi32>)
+      outs(%o, %p, %s, %p : tensor<{G1}xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+      num_experts = {N} group_size = {S}
+      -> tensor<{G1}xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
+    // A program's results are as long as the batch: starts come in two parts.
+    %starts = tensor.extract_slice %r#2[0] [%P] [1] : tensor<?xi32> to tensor<?xi32>
+    %last = tensor.extract_slice %r#2[%P] [1] [1] : tensor<?xi32> to tensor<1xi32>
+    %t2 = tensor.expand_shape %r#1 [[0, 1]] output_shape [%T, {K}] : tensor<?xi32> into tensor<?x{K}xi32>
+    %s2 = tensor.expand_shape %starts [[0, 1]] output_shape [%T, {K}] : tensor<?xi32> into tensor<?x{K}xi32>
+    %p2 = tensor.expand_shape %r#3 [[0, 1]] output_shape [%T, {K}] : tensor<?xi32> into tensor<?x{K}xi32>
+    return %r#0, %t2, %s2, %last, %p2
+      : tensor<{G1}xi32>, tensor<?x{K}xi32>, tensor<?x{K}xi32>, tensor<1xi32>, tensor<?x{K}xi32>
+  }}
+}}
+"""
+
+
+def dispatched(ids: np.ndarray, experts: int, group_size: int) -> List[np.ndarray]:
+    """Offsets, tokens, starts and pairs, up to where they are defined."""
+    groups, flat = -(-experts // group_size), ids.reshape(-1)
+    keys = np.where((flat >= 0) & (flat < experts), flat // group_size, groups)
+    pairs = np.argsort(keys, kind="stable")[: (keys < groups).sum()]
+    keys, tokens = keys[pairs], pairs // ids.shape[1]
+    new = (np.diff(keys, prepend=-1) != 0) | (np.diff(tokens, prepend=-1) != 0)
+    offsets = np.searchsorted(keys[new], np.arange(groups + 1))
+    return [offsets, tokens[new], np.append(np.flatnonzero(new), len(pairs)), pairs]
+
+
+def check_dispatch(
+    tokens: Sequence[int], top_k: int, experts: int, group_size: int = 1,
+    units: Optional[int] = None,
+) -> None:  # fmt: skip
+    """For each number of tokens: ids a tenth of which name no expert, and none
+    names the other half of the experts; none that names one; all the same."""
+    sizes = {"K": top_k, "N": experts, "S": group_size, "G1": -(-experts // group_size) + 1}
+    program = compiled(DISPATCH.format(**sizes), units=units)
+    rng = np.random.default_rng(0)
+    half = rng.permutation(experts)[: -(-experts // 2)]
+    for shape in ((count, top_k) for count in tokens):
+        wild = rng.choice([-1, experts, -(2**31), 2**31 - 1], shape)
+        mixed = np.where(rng.random(shape) < 0.1, wild, rng.choice(half, shape))
+        for ids in (mixed, wild, np.zeros(shape), np.full(shape, experts - 1)):
+            ids = ids.astype(np.int32)
+            offsets, token, starts, last, pairs = map(np.ravel, interpret(program, [ids]))
+            results = offsets, token, np.append(starts, last), pairs
+            for found, expected in zip(results, dispatched(ids, experts, group_size)):
+                np.testing.assert_array_equal(found[: len(expected)], expected)

@@ -32,6 +32,7 @@ def _bits(kind: str) -> int:
 def _typed(raw: np.ndarray, kind: str) -> np.ndarray:
     """Registers, which are 64 bits each, as values of a PTX type."""
     bits = _bits(kind)
+    assert kind == "pred" or kind[0] in "bus" or kind in _FLOATS, kind
     short = raw.astype(getattr(np, f"uint{bits}"))
     if kind == "bf16":
         return (short.astype(np.uint32) << 16).view(np.float32)
@@ -53,6 +54,11 @@ def _raw(values: np.ndarray, kind: str) -> np.ndarray:
         values = values.astype(_FLOATS[kind])
         return values.view(f"uint{_bits(kind)}").astype(np.uint64)
     return values.astype(np.int64).view(np.uint64) & np.uint64((1 << _bits(kind)) - 1)
+
+
+def _parts(operand: str) -> List[str]:
+    """What an operand in braces lists, or the operand itself: names and numbers."""
+    return re.findall(r"[^{},\s]+", operand)
 
 
 class Kernel:
@@ -78,6 +84,9 @@ class Kernel:
             elif match := re.match(r"(?:@(!?)(%p\d+)\s+)?([a-z][\w.]*)\s*(.*);$", line):
                 operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+", match[4])
                 self.code.append((match[2] or "", bool(match[1]), match[3], operands))
+            else:
+                # Directives, and braces around all of the body.
+                assert not line or line in "{}" or line[0] == ".", f"{name}: {line}"
         self.rank = self.order()
 
     def successors(self, at: int) -> List[int]:
@@ -240,17 +249,18 @@ class Block:
     def do_mov(self, op: List[str], operands: List[str]) -> None:
         target, source = operands
         if target.startswith("{"):
-            names = re.findall(r"[%\w]+", target)
+            names = _parts(target)
             bits = _bits(op[-1]) // len(names)
             for i, name in enumerate(names):
                 part = self.raw(source) >> np.uint64(i * bits)
                 self.set_raw(name, part & np.uint64((1 << bits) - 1))
         elif source.startswith("{"):
-            names = re.findall(r"[%\w]+", source)
+            names = _parts(source)
             bits = _bits(op[-1]) // len(names)
             whole = np.zeros(self.threads, np.uint64)
             for i, name in enumerate(names):
-                whole |= self.raw(name) << np.uint64(i * bits)
+                part = self.raw(name) & np.uint64((1 << bits) - 1)
+                whole |= part << np.uint64(i * bits)
             self.set_raw(target, whole)
         else:
             self.set_raw(target, self.raw(source) & self.ones(op[-1]))
@@ -261,7 +271,7 @@ class Block:
 
     def do_ld(self, op: List[str], operands: List[str]) -> None:
         kind, width = op[-1], _bits(op[-1]) // 8
-        names = re.findall(r"[%\w]+", operands[0])
+        names = _parts(operands[0])
         if op[1] == "param":
             for name in names:
                 self.set_raw(name, np.full(self.threads, self.words[operands[1][1:-1]], np.uint64))
@@ -276,7 +286,7 @@ class Block:
     def do_st(self, op: List[str], operands: List[str]) -> None:
         width = _bits(op[-1]) // 8
         where = self.addresses(operands[0])
-        for i, name in enumerate(re.findall(r"[%\w]+", operands[1])):
+        for i, name in enumerate(_parts(operands[1])):
             self.transfer(op[1], where + np.uint64(i * width), width, self.raw(name))
 
     def transfer(self, space: str, where: np.ndarray, width: int, values: Any = None) -> np.ndarray:
@@ -301,7 +311,7 @@ class Block:
         target, _, valid = target.partition("|")
         assert int(clamp, 0) in (31, 0), clamp
         me = np.arange(self.threads)
-        delta = self.raw(lane).astype(np.int64)
+        delta = self.raw(lane).astype(np.int64) % WARP
         own = me % WARP
         there = {"bfly": own ^ delta, "idx": delta, "up": own - delta, "down": own + delta}[op[2]]
         inside = (there >= 0) & (there < WARP)
@@ -313,13 +323,15 @@ class Block:
         self.set_raw(target, self.raw(source)[index])
 
     def do_setp(self, op: List[str], operands: List[str]) -> None:
+        assert len(op) == 3, op
         kind = op[-1].replace("b", "u") if op[-1].startswith("b") and op[-1] != "bf16" else op[-1]
         a, b = self.get(operands[1], kind), self.get(operands[2], kind)
         self.set_raw(operands[0], _COMPARE[op[1]](a, b))
 
     def do_selp(self, op: List[str], operands: List[str]) -> None:
         chosen = self.raw(operands[3]).astype(bool)
-        self.set_raw(operands[0], np.where(chosen, self.raw(operands[1]), self.raw(operands[2])))
+        value = np.where(chosen, self.raw(operands[1]), self.raw(operands[2]))
+        self.set_raw(operands[0], value & self.ones(op[-1]))
 
     def do_cvt(self, op: List[str], operands: List[str]) -> None:
         to, source = op[-2], op[-1]
@@ -341,20 +353,21 @@ class Block:
         self.arithmetic(operands, op[-1], np.subtract)
 
     def do_min(self, op, operands):
-        self.arithmetic(operands, op[-1], np.minimum)
+        self.arithmetic(operands, op[-1], np.minimum if "NaN" in op else np.fmin)
 
     def do_max(self, op, operands):
-        self.arithmetic(operands, op[-1], np.maximum)
+        self.arithmetic(operands, op[-1], np.maximum if "NaN" in op else np.fmax)
 
     def do_neg(self, op, operands):
         self.arithmetic(operands, op[-1], np.negative)
 
     def do_div(self, op, operands):
         whole = op[-1] not in ("f32", "f16")
-        self.arithmetic(operands, op[-1], np.floor_divide if whole else np.divide)
+        divide = (lambda a, b: (a - np.fmod(a, b)) // b) if whole else np.divide
+        self.arithmetic(operands, op[-1], divide)
 
     def do_rem(self, op, operands):
-        self.arithmetic(operands, op[-1], np.remainder)
+        self.arithmetic(operands, op[-1], np.fmod)
 
     def do_ex2(self, op, operands):
         self.arithmetic(operands, op[-1], np.exp2)
@@ -386,6 +399,7 @@ class Block:
             product = self.get(a, kind).astype(np.int64) * self.get(b, kind).astype(np.int64)
             kind = kind[0] + str(2 * _bits(kind))
         else:
+            assert op[1] == "lo", op
             product = self.get(a, kind) * self.get(b, kind)
         self.set(operands[0], product + self.get(c, kind), kind)
 
@@ -417,13 +431,16 @@ class Block:
         self.set_raw(operands[0], value >> at & (np.uint64(1) << count) - np.uint64(1))
 
     def do_popc(self, op, operands):
+        assert op[-1] == "b32", op
         bits = np.unpackbits(self.get(operands[1], "u32").view(np.uint8).reshape(-1, 4), axis=1)
         self.set_raw(operands[0], bits.sum(1))
 
     def do_vote(self, op, operands):
+        assert op[2] == "ballot", op
         self.by_warp(operands[0], self.raw(operands[1]).astype(bool), lambda bits, one: bits)
 
     def do_match(self, op, operands):
+        assert op[2] == "any", op
         values = self.get(operands[1], "u32")
         self.by_warp(operands[0], values, lambda them, one: them == one)
 
@@ -431,14 +448,12 @@ class Block:
         found = np.zeros(self.threads, np.uint64)
         for first in range(0, self.threads, WARP):
             lanes = slice(first, first + WARP)
-            active = self.mask[lanes]
-            for lane in np.flatnonzero(active):
-                bits = np.flatnonzero(function(values[lanes], values[first + lane]) & active)
-                found[first + lane] = sum(1 << int(bit) for bit in bits)
+            bits = function(values[lanes][None, :], values[lanes][:, None]) & self.mask[lanes]
+            found[lanes] = bits @ (np.uint64(1) << np.arange(bits.shape[1], dtype=np.uint64))
         self.set_raw(target, found)
 
     def do_atom(self, op, operands):
-        assert op[1:3] == ["shared", "add"], op
+        assert op[1:] == ["shared", "add", "u32"], op
         where = self.addresses(operands[1]).astype(np.int64)
         view = self.shared[: len(self.shared) // 4 * 4].view(np.uint32)
         old = np.zeros(self.threads, np.uint64)

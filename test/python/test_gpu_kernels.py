@@ -15,11 +15,27 @@ def check(run_python, tmp_path):
     if not DRIVER.exists():
         pytest.skip(f"the driver for tests is not built: {DRIVER}")
     return lambda script: run_python(
-        "import numpy as np\nfrom interpreted import check_experts, check_mlp\n" + script,
+        "import numpy as np\nfrom interpreted import check_dispatch, check_experts, check_mlp\n" + script,
         OMNIMOE_CUDA_DRIVER=DRIVER,
         OMNIMOE_CACHE_DIR=tmp_path / "cache",
         FAKE_CUDA="devices=1",
     )
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "(0, 1, 5, 700), 3, 5",
+        "(1, 33), 1, 1",
+        "(0, 40), 6, 100, 16",
+        "(30,), 4, 511",
+        "(1, 600), 4, 520",
+        "(3000,), 3, 20, 4, 1",
+    ],
+)
+def test_dispatch(check, sizes):
+    """Of no token and of one; in several blocks, tiles of a block, and passes."""
+    check(f"check_dispatch({sizes})")
 
 
 @pytest.mark.parametrize(
