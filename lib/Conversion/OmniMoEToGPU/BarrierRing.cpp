@@ -71,14 +71,19 @@ Value BarrierRing::expect(Value stage, int64_t bytes) {
   return barrier;
 }
 
-void BarrierRing::arrive(Value barrier, Value predicate) {
+void BarrierRing::arrive(Value barrier, Value predicate, int64_t count) {
   NVVM::InlinePtxOp::create(
-      k, TypeRange{}, ValueRange{barrier}, ValueRange{},
-      "mbarrier.arrive.release.cta.shared::cta.b64 _, [$0];", predicate);
+      k, TypeRange{}, ValueRange{barrier, k.i32(count)}, ValueRange{},
+      "mbarrier.arrive.release.cta.shared::cta.b64 _, [$0], $1;", predicate);
 }
 
-void BarrierRing::fill(Value stage, Value predicate) {
-  arrive(getBarrier(kFull, stage), predicate);
+void BarrierRing::fill(Value stage, Value predicate, int64_t producers) {
+  arrive(getBarrier(kFull, stage), predicate, producers);
+}
+
+void BarrierRing::fillWhenCopied(Value stage) {
+  NVVM::CpAsyncMBarrierArriveOp::create(k, getBarrier(kFull, stage),
+                                        /*noinc=*/true);
 }
 
 void BarrierRing::release(Value stage, Value predicate) {

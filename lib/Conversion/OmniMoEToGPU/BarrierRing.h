@@ -43,15 +43,18 @@ public:
   /// Announces `bytes` bytes for the stage and returns the barrier that counts
   /// them.
   Value expect(Value stage, int64_t bytes);
-  /// Says that this producer has filled its part of the stage, in threads where
-  /// `predicate`.
-  void fill(Value stage, Value predicate);
+  /// Says that `producers` of the stage have filled their part, in threads
+  /// where `predicate`.
+  void fill(Value stage, Value predicate, int64_t producers = 1);
+  /// Says that this thread, a producer, has filled its part as soon as the
+  /// copies that it began (cp.async) have arrived.
+  void fillWhenCopied(Value stage);
   /// Says that this consumer has read the stage, in threads where `predicate`.
   void release(Value stage, Value predicate);
 
 private:
   Value getBarrier(int64_t kind, Value stage);
-  void arrive(Value barrier, Value predicate);
+  void arrive(Value barrier, Value predicate, int64_t count = 1);
   void wait(Value barrier, Value parity);
 
   KernelBuilder &k;

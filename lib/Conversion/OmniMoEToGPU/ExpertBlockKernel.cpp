@@ -44,8 +44,6 @@ static constexpr int64_t kStageAlignment = 1024;
 static constexpr int64_t kDepth = 64;
 static constexpr int64_t kTokenBytes = kSlotTileRows * kSwizzleBytes;
 static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
-/// Gathers that the producer leaves under way while it starts the next.
-static constexpr int64_t kGathersUnderWay = 1;
 /// Rows that a thread of the producer gathers a piece of.
 static constexpr int64_t kGatheredRows = 8;
 static constexpr int64_t kRowStep = kSlotTileRows / kGatheredRows;
@@ -96,7 +94,6 @@ private:
   RingPosition gatherTokens(const Tile &tile, RingPosition at);
   RingPosition copyDownVectors(const Tile &tile, RingPosition at);
   void copyRows(Value map, Value stage, Value row, Value column);
-  void publish(Value stage, int64_t underWay);
 
   void emitConsumer();
   SmallVector<Value> getScratch(Value stage, Value consumer);
@@ -184,18 +181,6 @@ void ExpertBlockKernel::copyRows(Value map, Value stage, Value row,
   }
 }
 
-/// Waits until all but `underWay` gathers of this warp have arrived and fills
-/// the warp's part of the stage of the last of these.
-void ExpertBlockKernel::publish(Value stage, int64_t underWay) {
-  NVVM::CpAsyncWaitGroupOp::create(k, underWay);
-  NVVM::FenceProxyOp::create(
-      k, NVVM::ProxyKind::async_shared,
-      NVVM::SharedSpaceAttr::get(k.getContext(),
-                                 NVVM::SharedSpace::shared_cta));
-  NVVM::SyncWarpOp::create(k, k.i32(-1));
-  ring.fill(stage, isFirstLane);
-}
-
 /// A thread gathers 16 bytes, at the same place, of every 16th row.
 RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
                                              RingPosition at) {
@@ -216,9 +201,8 @@ RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
   Value copies =
       k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
   Value firstRow = k.mul(tile.group, block.getGroupSize());
-  Value before = at.stage;
   ValueRange end = k.loop(
-      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity, before},
+      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
       [&](Value step, ValueRange carried) -> SmallVector<Value> {
         RingPosition now{carried[0], carried[1]};
         ring.waitEmpty(now);
@@ -240,14 +224,10 @@ RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
               movePointer(k, source, k.getI8Type(), offset), kAccessBytes,
               NVVM::LoadCacheModifierKind::CG, Value());
         }
-        NVVM::CpAsyncCommitGroupOp::create(k);
-        k.when(k.compare(CmpIPredicate::uge, step, k.i32(kGathersUnderWay)),
-               [&] { publish(carried[2], kGathersUnderWay); });
+        ring.fillWhenCopied(now.stage);
         RingPosition next = ring.advance(now);
-        static_assert(kGathersUnderWay == 1, "the stage before is published");
-        return {next.stage, next.parity, now.stage};
+        return {next.stage, next.parity};
       });
-  publish(end[2], 0);
   return {end[0], end[1]};
 }
 
@@ -265,7 +245,7 @@ RingPosition ExpertBlockKernel::copyDownVectors(const Tile &tile,
                  copyRows(downMap, now.stage, firstRow, k.mul(step, kDepth));
                });
                NVVM::SyncWarpOp::create(k, k.i32(-1));
-               ring.fill(now.stage, isFirstLane);
+               ring.fill(now.stage, isFirstLane, kWarp);
                RingPosition next = ring.advance(now);
                return {next.stage, next.parity};
              });
@@ -310,6 +290,11 @@ ExpertBlockKernel::multiplyByUp(RingPosition &at,
                        shape.getPartColumns());
   }
   auto multiply = [&](Value stage, ValueRange sums) {
+    // Tokens were written as threads write; products read as engines do.
+    NVVM::FenceProxyOp::create(
+        k, NVVM::ProxyKind::async_shared,
+        NVVM::SharedSpaceAttr::get(k.getContext(),
+                                   NVVM::SharedSpace::shared_cta));
     beginProducts(k);
     SmallVector<Value> next;
     for (auto [i, part] : llvm::enumerate(parts))
@@ -517,8 +502,8 @@ SmallVector<Value> ExpertBlockKernel::getScratch(Value stage, Value consumer) {
 
 void ExpertBlockKernel::emit() {
   k.when(k.compare(CmpIPredicate::eq, thread, k.i32(0)), [&] {
-    // The warps of the producer, and the bytes that the hardware copies.
-    ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup + 1);
+    // The threads of the producer, and the bytes that the hardware copies.
+    ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup * kWarp + 1);
     queue.emitInit(kThreads / kWarp);
     prefetchTensorMap(k, upMap);
     prefetchTensorMap(k, downMap);
