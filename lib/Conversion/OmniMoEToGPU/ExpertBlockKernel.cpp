@@ -20,6 +20,7 @@
 #include "BarrierRing.h"
 #include "BlockEmitter.h"
 #include "DevicePointer.h"
+#include "RowSums.h"
 #include "SampledRows.h"
 #include "TensorMaps.h"
 #include "TileQueue.h"
@@ -79,12 +80,6 @@ private:
   struct Tile {
     Value group, first, last;
   };
-  /// A thread's two rows of a tile: where they are added to, and whether they
-  /// exist.
-  struct Targets {
-    Value pointers[2], exist[2];
-  };
-
   Tile loadTile(Value index);
   Value isTile(Value index);
   Value loadToken(Value slot);
@@ -99,11 +94,11 @@ private:
   SmallVector<Value> getScratch(Value stage, Value consumer);
   SmallVector<Value> multiplyByUp(RingPosition &at,
                                   llvm::function_ref<void()> meanwhile);
-  RingPosition multiplyByDown(ArrayRef<Value> coefficients,
-                              const Targets &targets, RingPosition at);
-  SmallVector<Value> loadTargets(const Tile &tile);
-  Targets getTargets(const Tile &tile, ArrayRef<Value> tokens);
-  void addToTokens(Value accumulators, const Targets &targets, Value column);
+  RingPosition multiplyByDown(ArrayRef<Value> coefficients, RowSums tokenSums,
+                              RingPosition at);
+  TwoRows getSlots(const Tile &tile);
+  TwoRows loadTokens(const Tile &tile);
+  RowSums getTokenSums(const Tile &tile, TwoRows tokens);
 
   KernelBuilder &k;
   ExpertBlock block;
@@ -332,76 +327,24 @@ ExpertBlockKernel::multiplyByUp(RingPosition &at,
   return products;
 }
 
-/// The slots of a thread's two rows.
-static std::array<Value, 2> getSlots(KernelBuilder &k, Value firstSlot,
-                                     Value warp, Value lane) {
-  Value row = k.add(k.mul(k.sub(warp, kWarpsOfGroup), 16),
-                    arith::ShRUIOp::create(k, lane, k.i32(2)));
-  Value slot = k.add(firstSlot, row);
-  return {slot, k.add(slot, 8)};
+/// The slots of the two rows that a thread has sums of.
+TwoRows ExpertBlockKernel::getSlots(const Tile &tile) {
+  TwoRows rows = getOwnRows(k, k.sub(warp, kWarpsOfGroup), lane);
+  return {k.add(tile.first, rows[0]), k.add(tile.first, rows[1])};
 }
 
-/// The tokens of a thread's two rows.
-SmallVector<Value> ExpertBlockKernel::loadTargets(const Tile &tile) {
+TwoRows ExpertBlockKernel::loadTokens(const Tile &tile) {
+  TwoRows slots = getSlots(tile);
   Value last = k.sub(tile.last, 1);
-  SmallVector<Value> tokens;
-  for (Value slot : getSlots(k, tile.first, warp, lane))
-    tokens.push_back(loadToken(k.min(slot, last)));
-  return tokens;
+  return {loadToken(k.min(slots[0], last)), loadToken(k.min(slots[1], last))};
 }
 
-ExpertBlockKernel::Targets
-ExpertBlockKernel::getTargets(const Tile &tile, ArrayRef<Value> tokens) {
-  Targets targets;
-  Value out = getPointer(k, block.sum.getOut(), kGlobalSpace);
-  // A lane adds 4 of each 16 columns: those of the first 8 if it is even.
-  Value quad = k.both(lane, k.i32(3));
-  Value column =
-      k.add(k.mul(k.both(quad, k.i32(1)), 8),
-            k.mul(arith::ShRUIOp::create(k, quad, k.i32(1)).getResult(), 4));
-  std::array<Value, 2> slots = getSlots(k, tile.first, warp, lane);
-  for (auto [half, slot] : llvm::enumerate(slots)) {
-    targets.exist[half] = k.compare(CmpIPredicate::ult, slot, tile.last);
-    Value offset = k.mul(
-        arith::ExtUIOp::create(k, k.getI64Type(), tokens[half]).getResult(),
-        block.sum.getHiddenSize());
-    targets.pointers[half] = movePointer(
-        k, movePointer(k, out, k.getF32Type(), offset), k.getF32Type(), column);
-  }
-  return targets;
-}
-
-/// Adds 64 columns from `column` on to the tokens' rows.
-void ExpertBlockKernel::addToTokens(Value accumulators, const Targets &targets,
-                                    Value column) {
-  SmallVector<Value> sums = readAccumulators(k, accumulators);
-  Value isOdd = k.compare(CmpIPredicate::ne, k.both(lane, k.i32(1)), k.i32(0));
-  for (int64_t half : {0, 1}) {
-    Value predicate = targets.exist[half];
-    Value pointer =
-        movePointer(k, targets.pointers[half], k.getF32Type(), column);
-    // Neighbouring lanes have 2 columns each of two products of 8 columns; they
-    // exchange a half so that each has 4 neighbours of one product.
-    for (int64_t pair = 0; pair < kFragmentProductColumns / 16; ++pair) {
-      Value low[2], high[2], received[2];
-      for (int64_t e : {0, 1}) {
-        low[e] = sums[8 * pair + 2 * half + e];
-        high[e] = sums[8 * pair + 4 + 2 * half + e];
-        received[e] = NVVM::ShflOp::create(
-            k, k.getF32Type(), k.i32(-1), k.choose(isOdd, low[e], high[e]),
-            k.i32(1), k.i32(31), NVVM::ShflKind::bfly, UnitAttr());
-      }
-      SmallVector<Value> operands{
-          movePointer(k, pointer, k.getF32Type(), k.i32(16 * pair))};
-      for (int64_t e : {0, 1})
-        operands.push_back(k.choose(isOdd, received[e], low[e]));
-      for (int64_t e : {0, 1})
-        operands.push_back(k.choose(isOdd, high[e], received[e]));
-      NVVM::InlinePtxOp::create(k, TypeRange{}, operands, ValueRange{},
-                                "red.global.v4.f32.add [$0], {$1, $2, $3, $4};",
-                                predicate);
-    }
-  }
+RowSums ExpertBlockKernel::getTokenSums(const Tile &tile, TwoRows tokens) {
+  TwoRows exist = getSlots(tile);
+  for (Value &slot : exist)
+    slot = k.compare(CmpIPredicate::ult, slot, tile.last);
+  return RowSums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens,
+                 exist, lane);
 }
 
 /// Two products are under way at a time: one is multiplied while the sums of
@@ -409,7 +352,7 @@ void ExpertBlockKernel::addToTokens(Value accumulators, const Targets &targets,
 /// are under way from one turn of a loop to the next, so a turn has several
 /// products, and ends with none under way.
 RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
-                                               const Targets &targets,
+                                               RowSums tokenSums,
                                                RingPosition at) {
   FragmentProduct product(
       k, elementType,
@@ -418,29 +361,28 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
   int64_t products = std::min(steps, kProductsPerTurn);
   while (steps % products)
     --products;
-  ValueRange end =
-      k.loop(k.i32(0), k.i32(steps), k.i32(products), {at.stage, at.parity},
-             [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
-               RingPosition now{carried[0], carried[1]};
-               Value stageBefore, sumsBefore;
-               for (int64_t i = 0; i <= products; ++i) {
-                 Value stage = now.stage, sums;
-                 if (i < products) {
-                   ring.waitFull(now);
-                   sums = product.multiply(coefficients, stage);
-                   now = ring.advance(now);
-                 }
-                 if (sumsBefore) {
-                   waitForProducts(k, i < products);
-                   ring.release(stageBefore, isFirstLane);
-                   addToTokens(sumsBefore, targets,
-                               k.mul(k.add(firstStep, i - 1), kDepth));
-                 }
-                 stageBefore = stage;
-                 sumsBefore = sums;
-               }
-               return {now.stage, now.parity};
-             });
+  ValueRange end = k.loop(
+      k.i32(0), k.i32(steps), k.i32(products), {at.stage, at.parity},
+      [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
+        RingPosition now{carried[0], carried[1]};
+        Value stageBefore, sumsBefore;
+        for (int64_t i = 0; i <= products; ++i) {
+          Value stage = now.stage, sums;
+          if (i < products) {
+            ring.waitFull(now);
+            sums = product.multiply(coefficients, stage);
+            now = ring.advance(now);
+          }
+          if (sumsBefore) {
+            waitForProducts(k, i < products);
+            ring.release(stageBefore, isFirstLane);
+            tokenSums.add(sumsBefore, k.mul(k.add(firstStep, i - 1), kDepth));
+          }
+          stageBefore = stage;
+          sumsBefore = sums;
+        }
+        return {now.stage, now.parity};
+      });
   return {end[0], end[1]};
 }
 
@@ -470,7 +412,7 @@ void ExpertBlockKernel::emitConsumer() {
         SampledRows rows(k, block, slotTiles.cells, consumer, warp, lane,
                          carried[7], carried[8]);
         rows.loadPairs();
-        SmallVector<Value> targets = loadTargets(tile);
+        TwoRows tokens = loadTokens(tile);
         Value ticket = queue.ask(asks);
         SmallVector<Value> products =
             multiplyByUp(at, [&] { rows.loadOperands(); });
@@ -480,7 +422,7 @@ void ExpertBlockKernel::emitConsumer() {
         SmallVector<Value> coefficients =
             rows.sample(products, getScratch(at.stage, consumer));
         auto [from, to] = loadPairRange(next);
-        at = multiplyByDown(coefficients, getTargets(tile, targets), at);
+        at = multiplyByDown(coefficients, getTokenSums(tile, tokens), at);
         told = queue.advance(told);
         return {index,      at.stage,  at.parity, told.stage, told.parity,
                 next.first, next.last, from,      to};
