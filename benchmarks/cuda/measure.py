@@ -55,9 +55,20 @@ def warm_up(run: Candidate, sets: int) -> float:
     return _seconds(begin, end)
 
 
+def wake_up(replay: Callable[[], object], seconds: float = 0.03) -> None:
+    """Keeps the GPU busy for a while: the clocks of one that was idle, as while a
+    program was compiled, rise within some milliseconds."""
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        for _ in range(8):
+            replay()
+        torch.cuda.synchronize()
+
+
 def single_call(run: Candidate, sets: int, effort: Effort) -> float:
     """Median seconds from one call to the next, each launched by itself."""
     count = effort.repetitions(warm_up(run, sets))
+    wake_up(lambda: run(0))
     events = [_event() for _ in range(count + 1)]
     events[0].record()
     for call in range(count):
@@ -83,6 +94,7 @@ def in_graph(run: Candidate, sets: int, effort: Effort) -> Optional[float]:
         except RuntimeError:  # a call that waits for the GPU ends the capture
             torch.cuda.synchronize()
             return None
+    wake_up(graph.replay)
     samples: List[float] = []
     for _ in range(effort.repetitions(each * calls) + 2):
         begin, end = _event(), _event()
