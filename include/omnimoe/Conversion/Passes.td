@@ -165,6 +165,7 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     order of a token's sums is not fixed). Products and coefficients never lie in
     memory; expert vectors are read once per tile.
 
+    Coefficients are rounded to the type of the vectors, as tensor cores take them.
     Vectors must be f16 or bf16, their length a multiple of 64, experts atomic,
     and a group 320 experts at most: what the cost model takes for granted.
     Scratch buffers are allocated beside: run this pass before

@@ -25,6 +25,8 @@ using namespace mlir::omnimoe;
 /// True if each operand besides the products is a scalar, or is found by the
 /// number of a pair.
 static bool hasPairOperands(linalg::GenericOp payload, Value products) {
+  if (payload.hasIndexSemantics())
+    return false;
   return llvm::all_of(payload.getDpsInputOperands(), [&](OpOperand *input) {
     AffineMap map = payload.getMatchingIndexingMap(input);
     bool plain = llvm::all_of(map.getResults(), [](AffineExpr result) {

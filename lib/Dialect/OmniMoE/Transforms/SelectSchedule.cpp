@@ -134,6 +134,7 @@ static bool mayFuse(const ExpertBlock &block) {
     return true;
   auto payload = dyn_cast<linalg::GenericOp>(last);
   return payload && payload->getNumResults() == 1 &&
+         !payload.hasIndexSemantics() &&
          llvm::is_contained(payload.getInputs(), matmul->getResult(0)) &&
          llvm::all_of(payload.getIndexingMapsArray(), [](AffineMap map) {
            return map.isProjectedPermutation();

@@ -21,3 +21,24 @@ func.func @short_vectors(%x: tensor<?x40xbf16>, %w: tensor<4096x40xbf16>, %e: te
   %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<?x16xf32>, tensor<4096x40xbf16>, tensor<?x16xi32>) outs(%y0 : tensor<?x40xf32>) -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
+
+// -----
+
+// Coefficients that depend on where a pair stands in its list.
+
+// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available
+#id = affine_map<(d0, d1) -> (d0, d1)>
+func.func @position(%x: tensor<?x64xbf16>, %w: tensor<4096x64xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x64xbf16>, tensor<4096x64xbf16>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %a = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%s : tensor<?x16xf32>) outs(%s0 : tensor<?x16xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %k = linalg.index 1 : index
+    %i = arith.index_cast %k : index to i32
+    %f = arith.sitofp %i : i32 to f32
+    %m = arith.mulf %in, %f : f32
+    linalg.yield %m : f32
+  } -> tensor<?x16xf32>
+  // expected-error @below {{schedule 'expert_centric' is not available on target 'sm_90a' here}}
+  %y = omnimoe.combine to_tokens ins(%a, %w, %e : tensor<?x16xf32>, tensor<4096x64xbf16>, tensor<?x16xi32>) outs(%y0 : tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
