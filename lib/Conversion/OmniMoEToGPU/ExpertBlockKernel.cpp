@@ -196,7 +196,7 @@ RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
   Value copies =
       k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
   Value firstRow = k.mul(tile.group, block.getGroupSize());
-  ValueRange end = k.loop(
+  ValueRange end = k.rolledLoop(
       k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
       [&](Value step, ValueRange carried) -> SmallVector<Value> {
         RingPosition now{carried[0], carried[1]};
@@ -231,19 +231,19 @@ RingPosition ExpertBlockKernel::copyDownVectors(const Tile &tile,
   Value copies =
       k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
   Value firstRow = k.mul(tile.group, block.getGroupSize());
-  ValueRange end =
-      k.loop(k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
-             [&](Value step, ValueRange carried) -> SmallVector<Value> {
-               RingPosition now{carried[0], carried[1]};
-               ring.waitEmpty(now);
-               k.when(copies, [&] {
-                 copyRows(downMap, now.stage, firstRow, k.mul(step, kDepth));
-               });
-               NVVM::SyncWarpOp::create(k, k.i32(-1));
-               ring.fill(now.stage, isFirstLane, kWarp);
-               RingPosition next = ring.advance(now);
-               return {next.stage, next.parity};
-             });
+  ValueRange end = k.rolledLoop(
+      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
+      [&](Value step, ValueRange carried) -> SmallVector<Value> {
+        RingPosition now{carried[0], carried[1]};
+        ring.waitEmpty(now);
+        k.when(copies, [&] {
+          copyRows(downMap, now.stage, firstRow, k.mul(step, kDepth));
+        });
+        NVVM::SyncWarpOp::create(k, k.i32(-1));
+        ring.fill(now.stage, isFirstLane, kWarp);
+        RingPosition next = ring.advance(now);
+        return {next.stage, next.parity};
+      });
   return {end[0], end[1]};
 }
 
@@ -304,20 +304,19 @@ ExpertBlockKernel::multiplyByUp(RingPosition &at,
   RingPosition second = ring.advance(at);
   initial.append({second.stage, second.parity});
   llvm::append_range(initial, sums);
-  ValueRange end =
-      k.loop(k.i32(1), k.i32(steps), k.i32(1), initial,
-             [&](Value, ValueRange carried) -> SmallVector<Value> {
-               RingPosition now{carried[1], carried[2]};
-               ring.waitFull(now);
-               SmallVector<Value> sums =
-                   multiply(now.stage, carried.drop_front(3));
-               waitForProducts(k, 1);
-               ring.release(carried[0], isFirstLane);
-               RingPosition next = ring.advance(now);
-               SmallVector<Value> values{now.stage, next.stage, next.parity};
-               llvm::append_range(values, sums);
-               return values;
-             });
+  ValueRange end = k.rolledLoop(
+      k.i32(1), k.i32(steps), k.i32(1), initial,
+      [&](Value, ValueRange carried) -> SmallVector<Value> {
+        RingPosition now{carried[1], carried[2]};
+        ring.waitFull(now);
+        SmallVector<Value> sums = multiply(now.stage, carried.drop_front(3));
+        waitForProducts(k, 1);
+        ring.release(carried[0], isFirstLane);
+        RingPosition next = ring.advance(now);
+        SmallVector<Value> values{now.stage, next.stage, next.parity};
+        llvm::append_range(values, sums);
+        return values;
+      });
   waitForProducts(k, 0);
   ring.release(end[0], isFirstLane);
   at = {end[1], end[2]};

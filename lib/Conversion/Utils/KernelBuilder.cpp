@@ -2,6 +2,7 @@
 
 #include "Utils/KernelBuilder.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -123,6 +124,19 @@ ResultRange KernelBuilder::loop(Value from, Value to, Value step,
   SmallVector<Value> next = body(op.getInductionVar(), op.getRegionIterArgs());
   scf::YieldOp::create(*this, next);
   return op.getResults();
+}
+
+ResultRange KernelBuilder::rolledLoop(Value from, Value to, Value step,
+                                      ValueRange inits, LoopBody body) {
+  ResultRange results = loop(from, to, step, inits, body);
+  auto unroll = LLVM::LoopUnrollAttr::get(
+      getContext(), /*disable=*/getBoolAttr(true), {}, {}, {}, {}, {}, {});
+  // The branch that the loop becomes takes its attributes over.
+  results.front().getDefiningOp()->setAttr(
+      "loop_annotation",
+      LLVM::LoopAnnotationAttr::get(getContext(), {}, {}, {}, unroll, {}, {},
+                                    {}, {}, {}, {}, {}, {}, {}, {}, {}));
+  return results;
 }
 
 void KernelBuilder::loop(Value from, Value to, Value step,

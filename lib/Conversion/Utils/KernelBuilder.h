@@ -79,6 +79,10 @@ public:
                    LoopBody body) {
     return loop(from, to, index(step), inits, body);
   }
+  /// The same, of which the code generator makes no copies for several turns:
+  /// for bodies that use the registers of a thread up.
+  ResultRange rolledLoop(Value from, Value to, Value step, ValueRange inits,
+                         LoopBody body);
   /// The same, carrying nothing.
   void loop(Value from, Value to, Value step,
             llvm::function_ref<void(Value)> body);
