@@ -89,6 +89,9 @@ private:
   RingPosition gatherTokens(const Tile &tile, RingPosition at);
   RingPosition copyDownVectors(const Tile &tile, RingPosition at);
   void copyRows(Value map, Value stage, Value row, Value column);
+  RingPosition
+  produce(Value map, const Tile &tile, RingPosition at,
+          llvm::function_ref<void(Value step, Value stage)> fillRest);
 
   void emitConsumer();
   SmallVector<Value> getScratch(Value stage, Value consumer);
@@ -176,6 +179,29 @@ void ExpertBlockKernel::copyRows(Value map, Value stage, Value row,
   }
 }
 
+/// Fills a stage for each step along the hidden size: with the group's rows of
+/// `map`, and with what `fillRest` does, which says that the threads are done.
+RingPosition ExpertBlockKernel::produce(
+    Value map, const Tile &tile, RingPosition at,
+    llvm::function_ref<void(Value step, Value stage)> fillRest) {
+  Value copies =
+      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
+  Value firstRow = k.mul(tile.group, block.getGroupSize());
+  ValueRange end =
+      k.rolledLoop(k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
+                   [&](Value step, ValueRange carried) -> SmallVector<Value> {
+                     RingPosition now{carried[0], carried[1]};
+                     ring.waitEmpty(now);
+                     k.when(copies, [&] {
+                       copyRows(map, now.stage, firstRow, k.mul(step, kDepth));
+                     });
+                     fillRest(step, now.stage);
+                     RingPosition next = ring.advance(now);
+                     return {next.stage, next.parity};
+                   });
+  return {end[0], end[1]};
+}
+
 /// A thread gathers 16 bytes, at the same place, of every 16th row.
 RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
                                              RingPosition at) {
@@ -193,58 +219,30 @@ RingPosition ExpertBlockKernel::gatherTokens(const Tile &tile,
   Value swizzled = arith::XOrIOp::create(k, piece, k.both(row, k.i32(7)));
   Value place = k.add(k.mul(row, kSwizzleBytes), k.mul(swizzled, kAccessBytes));
   Value x = getPointer(k, block.products.getX(), kGlobalSpace);
-  Value copies =
-      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
-  Value firstRow = k.mul(tile.group, block.getGroupSize());
-  ValueRange end = k.rolledLoop(
-      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
-      [&](Value step, ValueRange carried) -> SmallVector<Value> {
-        RingPosition now{carried[0], carried[1]};
-        ring.waitEmpty(now);
-        k.when(copies, [&] {
-          copyRows(upMap, now.stage, firstRow, k.mul(step, kDepth));
-        });
-        Value target =
-            movePointer(k, getStage(now.stage), k.getI8Type(), place);
-        Value source =
-            movePointer(k, x, k.getI8Type(), k.mul(step, kSwizzleBytes));
-        for (int64_t i = 0; i < kGatheredRows; ++i) {
-          Value offset = k.mul(
-              arith::ExtUIOp::create(k, k.getI64Type(), sources[i]).getResult(),
-              kAccessBytes);
-          NVVM::CpAsyncOp::create(
-              k,
-              movePointer(k, target, k.getI8Type(),
-                          k.i32(i * kRowStep * kSwizzleBytes)),
-              movePointer(k, source, k.getI8Type(), offset), kAccessBytes,
-              NVVM::LoadCacheModifierKind::CG, Value());
-        }
-        ring.fillWhenCopied(now.stage);
-        RingPosition next = ring.advance(now);
-        return {next.stage, next.parity};
-      });
-  return {end[0], end[1]};
+  return produce(upMap, tile, at, [&](Value step, Value stage) {
+    Value target = movePointer(k, getStage(stage), k.getI8Type(), place);
+    Value source = movePointer(k, x, k.getI8Type(), k.mul(step, kSwizzleBytes));
+    for (int64_t i = 0; i < kGatheredRows; ++i) {
+      Value offset = k.mul(
+          arith::ExtUIOp::create(k, k.getI64Type(), sources[i]).getResult(),
+          kAccessBytes);
+      NVVM::CpAsyncOp::create(k,
+                              movePointer(k, target, k.getI8Type(),
+                                          k.i32(i * kRowStep * kSwizzleBytes)),
+                              movePointer(k, source, k.getI8Type(), offset),
+                              kAccessBytes, NVVM::LoadCacheModifierKind::CG,
+                              Value());
+    }
+    ring.fillWhenCopied(stage);
+  });
 }
 
 RingPosition ExpertBlockKernel::copyDownVectors(const Tile &tile,
                                                 RingPosition at) {
-  Value copies =
-      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
-  Value firstRow = k.mul(tile.group, block.getGroupSize());
-  ValueRange end = k.rolledLoop(
-      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
-      [&](Value step, ValueRange carried) -> SmallVector<Value> {
-        RingPosition now{carried[0], carried[1]};
-        ring.waitEmpty(now);
-        k.when(copies, [&] {
-          copyRows(downMap, now.stage, firstRow, k.mul(step, kDepth));
-        });
-        NVVM::SyncWarpOp::create(k, k.i32(-1));
-        ring.fill(now.stage, isFirstLane, kWarp);
-        RingPosition next = ring.advance(now);
-        return {next.stage, next.parity};
-      });
-  return {end[0], end[1]};
+  return produce(downMap, tile, at, [&](Value, Value stage) {
+    NVVM::SyncWarpOp::create(k, k.i32(-1));
+    ring.fill(stage, isFirstLane, kWarp);
+  });
 }
 
 /// The producer comes to its next tile while consumers still have stages of

@@ -51,9 +51,9 @@ std::optional<double> estimateSchedule(ScheduleAttr schedule,
 bool canGroupOnTensorCores(Type type, int64_t width, int64_t hiddenSize,
                            int64_t groupSize);
 
-/// The columns of a tile of sums to tokens whose coefficients are known, so that
-/// the slice of all vectors that a tile reads stays in a GPU's cache until all
-/// tokens have met it; 0 where whole rows are as good.
+/// The columns of a tile of sums to tokens whose coefficients are known, so
+/// that the slice of all vectors that a tile reads stays in a GPU's cache until
+/// all tokens have met it; 0 where whole rows are as good.
 int64_t chooseColumnTile(const ExpertBlockShape &shape, int64_t tokens,
                          TargetAttr target);
 
