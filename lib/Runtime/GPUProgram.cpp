@@ -113,7 +113,12 @@ OmniMoeStatus GPUProgram::compileModules(const cuda::Driver &driver,
     return status;
   }
   if (cuda::Result result = loading.finish(loaded)) {
-    message = "the kernels cannot be loaded: " + driver.describe(result);
+    size_t failed =
+        std::find(loading.results.begin(), loading.results.end(), result) -
+        loading.results.begin();
+    message = compilesAtLoad(texts[failed])
+                  ? explainPTXError(driver, result, texts[failed])
+                  : "the kernels cannot be loaded: " + driver.describe(result);
     return OMNIMOE_DEVICE_ERROR;
   }
   image.cubins = std::move(cubins);

@@ -121,8 +121,10 @@ static int32_t getCUDAOfPTX(int32_t version) {
   return 0;
 }
 
-static std::string explain(const cuda::Driver &driver, cuda::Result result,
-                           const std::string &text, const std::string &log) {
+std::string mlir::omnimoe::runtime::explainPTXError(const cuda::Driver &driver,
+                                                    cuda::Result result,
+                                                    const std::string &text,
+                                                    const std::string &log) {
   if (result == cuda::kUnsupportedPTXVersion) {
     int32_t version = getPTXVersion(text);
     int32_t needed = getCUDAOfPTX(version);
@@ -238,7 +240,7 @@ OmniMoeStatus mlir::omnimoe::runtime::compilePTX(
       });
   for (size_t i = 0; i < texts.size(); ++i)
     if (results[i] != cuda::kSuccess) {
-      message = explain(driver, results[i], texts[i], logs[i]);
+      message = explainPTXError(driver, results[i], texts[i], logs[i]);
       cubins.clear();
       return OMNIMOE_DEVICE_ERROR;
     }

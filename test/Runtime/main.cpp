@@ -252,6 +252,14 @@ static void testLoading() {
     CHECK(fake.count("cuModuleLoadData") == 2);
     CHECK(compilesAtLoad(kept[0]) && !compilesAtLoad(kept[1]));
   }
+  {
+    GPUProgram program(image);
+    fake.fail("cuModuleLoadData", 222);
+    EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
+           "PTX 8.6 needs a driver of CUDA 12.7 or newer");
+    fake.fail("cuModuleLoadData", 0);
+    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
+  }
 
   image = makeImage();
   image.kernelNames.push_back("lost");

@@ -28,6 +28,12 @@ runInContext(const cuda::Driver &driver, cuda::Context context, size_t count,
 /// that it starts with, which kernels of warps with different tasks cannot.
 bool compilesAtLoad(const std::string &text);
 
+/// Why the driver did not take `text`, and what to do; `log` is what its
+/// compiler said.
+std::string explainPTXError(const cuda::Driver &driver, cuda::Result result,
+                            const std::string &text,
+                            const std::string &log = "");
+
 /// Compiles each text for the device of `context`, several at a time, but for
 /// those that the driver is to compile when it loads them: these stay as they
 /// are. (The driver has a disk cache of its own for what it loads.) `load` is

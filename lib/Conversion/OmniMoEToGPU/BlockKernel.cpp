@@ -2,9 +2,9 @@
 
 #include "BlockKernel.h"
 #include "BlockEmitter.h"
+#include "ThreadTeam.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -53,43 +53,28 @@ Value BlockKernel::laneBefore(Value value, Value first) {
   return k.choose(shuffle.getValid(), shuffle.getShuffleResult(), first);
 }
 
-Value BlockKernel::ballot(Value bit) {
-  return NVVM::VoteSyncOp::create(k, k.getI32Type(), k.i32(-1), bit,
-                                  NVVM::VoteSyncKind::ballot);
-}
-
 Value BlockKernel::match(Value value, int64_t bits, Value lanes) {
   for (int64_t bit = 0; bit < bits; ++bit) {
     Value isSet = k.compare(arith::CmpIPredicate::ne,
                             k.both(value, k.i32(int64_t(1) << bit)), k.i32(0));
     Value others = k.choose(isSet, k.i32(0), k.i32(-1));
-    lanes = k.both(lanes, arith::XOrIOp::create(k, ballot(isSet), others));
+    lanes = k.both(lanes, arith::XOrIOp::create(k, ballot(k, isSet), others));
   }
   return lanes;
 }
 
-Value BlockKernel::count(Value lanes) {
-  return math::CtPopOp::create(k, lanes);
-}
-
 Value BlockKernel::countBefore(Value lanes) {
-  return count(k.both(lanes, lanesBefore));
+  return countBits(k, k.both(lanes, lanesBefore));
 }
 
 BlockKernel::Scan BlockKernel::scan(Value value) {
-  Value upTo = value;
-  for (int64_t distance = 1; distance < kWarp; distance *= 2) {
-    auto other =
-        gpu::ShuffleOp::create(k, upTo, distance, kWarp, gpu::ShuffleMode::UP);
-    upTo = k.add(
-        upTo, k.choose(other.getValid(), other.getShuffleResult(), k.i32(0)));
-  }
+  Value before = sumLanesBefore(k, value);
   if (!warpTotals)
     warpTotals = shared(k.getI32Type(), {numWarps});
   k.when(k.compare(arith::CmpIPredicate::eq, lane, k.index(kWarp - 1)),
-         [&] { k.store(upTo, warpTotals, warp); });
+         [&] { k.store(k.add(before, value), warpTotals, warp); });
   barrier();
-  Value before = k.sub(upTo, value), total = k.i32(0);
+  Value total = k.i32(0);
   for (int64_t other = 0; other < numWarps; ++other) {
     Value sum = k.load(warpTotals, k.index(other));
     Value isEarlier =

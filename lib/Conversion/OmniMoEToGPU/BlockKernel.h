@@ -35,13 +35,10 @@ public:
   Value broadcast(Value value, int64_t from);
   /// `value` of the lane before; `first` in the first lane.
   Value laneBefore(Value value, Value first);
-  /// The lanes, as bits, whose `bit` is set.
-  Value ballot(Value bit);
   /// Those of `lanes` that have the same i32 `value`, which has `bits` bits.
   Value match(Value value, int64_t bits, Value lanes);
-  /// The bits of `lanes` that stand for lanes before this one, or all, counted.
+  /// Number of the bits of `lanes` that stand for lanes before this one.
   Value countBefore(Value lanes);
-  Value count(Value lanes);
 
   struct Scan {
     Value before; ///< the sum over the threads before this one

@@ -19,6 +19,7 @@
 
 #include "PairSort.h"
 #include "BlockEmitter.h"
+#include "ThreadTeam.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -285,7 +286,7 @@ private:
     for (int64_t turn = 0; turn < kTurns; ++turn) {
       Value digit = getDigit(pairs[turn][0]);
       Value lanes = kernel.match(digit, llvm::Log2_64_Ceil(digits),
-                                 kernel.ballot(tile.exist[turn]));
+                                 ballot(k, tile.exist[turn]));
       Value rank = kernel.countBefore(lanes);
       digitOf.push_back(k.toIndex(digit));
       Value before = loadCounter(kernel.warp, digitOf[turn]);
@@ -293,7 +294,7 @@ private:
       kernel.syncWarp();
       Value isFirst = k.compare(arith::CmpIPredicate::eq, rank, k.i32(0));
       k.when(k.both(tile.exist[turn], isFirst), [&] {
-        storeCounter(k.add(before, kernel.count(lanes)), kernel.warp,
+        storeCounter(k.add(before, countBits(k, lanes)), kernel.warp,
                      digitOf[turn]);
       });
       kernel.syncWarp();

@@ -14,6 +14,7 @@
 
 #include "BlockEmitter.h"
 #include "PairSort.h"
+#include "ThreadTeam.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
@@ -92,8 +93,8 @@ private:
                  k.compare(CmpIPredicate::uge, key,
                            k.i32(static_cast<int32_t>(groups)))));
       heads.newSlots.push_back(k.both(isPair, k.either(newGroup, newToken)));
-      heads.lanes.push_back(kernel.ballot(heads.newSlots.back()));
-      heads.count = k.add(heads.count, kernel.count(heads.lanes.back()));
+      heads.lanes.push_back(ballot(k, heads.newSlots.back()));
+      heads.count = k.add(heads.count, countBits(k, heads.lanes.back()));
     }
     return heads;
   }
@@ -146,7 +147,7 @@ private:
           for (int64_t turn = 0; turn < kTurns; ++turn) {
             Value lanes = tileHeads.lanes[turn];
             Value slot = k.add(next, kernel.countBefore(lanes));
-            next = k.add(next, kernel.count(lanes));
+            next = k.add(next, countBits(k, lanes));
             Value at = k.toIndex(slot);
             k.when(tileHeads.newSlots[turn], [&] {
               k.store(tileHeads.tokens[turn], op.getTokens(), at);
