@@ -18,7 +18,9 @@
 namespace mlir::omnimoe {
 
 /// Slots of a tile: two warpgroups have 64 rows each.
-inline constexpr int64_t kSlotTileRows = 128;
+inline constexpr int64_t kSlotTileRows = 128, kWarpgroupRows = 64;
+/// Columns of a group whose products are looked at together.
+inline constexpr int64_t kSampledColumns = 16;
 
 /// A `grouped_matmul`, what is made of its products element by element, and the
 /// `combine to_tokens` that takes the coefficients; on memrefs.
@@ -31,6 +33,13 @@ struct ExpertBlock {
   int64_t getNumGroups() {
     return llvm::divideCeil(products.getNumExperts(), getGroupSize());
   }
+  /// A copy takes 256 rows of vectors at most: so many copies, of equal size.
+  int64_t getParts() { return getGroupSize() > 256 ? 2 : 1; }
+  /// The group's columns in the products, with those that fill them up.
+  int64_t getColumns() {
+    return llvm::alignTo(getGroupSize(), kSampledColumns * getParts());
+  }
+  int64_t getColumnBlocks() { return getColumns() / kSampledColumns; }
   Value getOffsets() { return products.getDispatch()[0]; }
   Value getTokens() { return products.getDispatch()[1]; }
   Value getStarts() { return products.getDispatch()[2]; }
@@ -40,17 +49,21 @@ struct ExpertBlock {
 /// The block that `region` holds, or failure with a message.
 FailureOr<ExpertBlock> matchExpertBlock(scf::ExecuteRegionOp region);
 
-/// The work of a block, in memory of the device.
+/// The work of a block, in memory of the device. The pairs of a tile stand
+/// where its sorted pairs stand, but ordered by warpgroup, and then by the
+/// block of `kSampledColumns` columns that they are in.
 struct SlotTiles {
-  Value tiles; ///< i32 [?, 3]: group, first slot, past the last slot
-  Value count; ///< i32 [1]: how many there are
-  Value taken; ///< i32 [1]: how many were asked for, 0 to begin with
-  Value
-      cells; ///< i32 [P]: for each sorted pair, 2^16 * row + column in its tile
-  Value bound; ///< index on the host: there are no more tiles than that
+  Value tiles;  ///< i32 [?, 3]: group, first slot, past the last slot
+  Value count;  ///< i32 [1]: how many there are
+  Value taken;  ///< i32 [1]: how many were asked for, 0 to begin with
+  Value cells;  ///< i32 [P]: 2^16 * row + column of a pair in its tile
+  Value pairs;  ///< i32 [P]: the number of that pair, token * K + choice
+  Value blocks; ///< i32 [?, 2B + 1]: where the pairs of a tile's B blocks of
+                ///< columns begin, for one warpgroup and the other; their end
+  Value bound;  ///< index on the host: there are no more tiles than that
 };
 
-/// Emits the kernels that cut the slots into tiles.
+/// Emits the kernels that cut the slots into tiles and order their pairs.
 SlotTiles emitSlotTiles(KernelBuilder &k, ExpertBlock block, TargetAttr target,
                         StringRef prefix);
 

@@ -56,10 +56,8 @@ namespace {
 /// How the columns of a group are cut: a copy takes 256 rows at most, and a
 /// product so many columns.
 struct GroupShape {
-  explicit GroupShape(int64_t groupSize) {
-    parts = groupSize > 256 ? 2 : 1;
-    columns = llvm::alignTo(groupSize, 16 * parts);
-  }
+  explicit GroupShape(ExpertBlock block)
+      : parts(block.getParts()), columns(block.getColumns()) {}
   int64_t getPartColumns() const { return columns / parts; }
   int64_t getStageBytes() const {
     return llvm::alignTo(kTokenBytes + columns * kSwizzleBytes,
@@ -80,6 +78,7 @@ private:
   struct Tile {
     Value group, first, last;
   };
+  Value getKnown(Value index);
   Tile loadTile(Value index);
   Value isTile(Value index);
   Value loadToken(Value slot);
@@ -121,8 +120,8 @@ ExpertBlockKernel::ExpertBlockKernel(KernelBuilder &k, ExpertBlock block,
                                      const SlotTiles &slotTiles,
                                      gpu::LaunchOp launch, Value upMap,
                                      Value downMap, int64_t stages)
-    : k(k), block(block), slotTiles(slotTiles), shape(block.getGroupSize()),
-      upMap(upMap), downMap(downMap), stages(stages),
+    : k(k), block(block), slotTiles(slotTiles), shape(block), upMap(upMap),
+      downMap(downMap), stages(stages),
       steps(block.products.getHiddenSize() / kDepth),
       elementType(getElementTypeOrSelf(block.products.getX().getType())),
       ring(k, launch, stages), queue(k, launch, slotTiles.taken) {
@@ -143,8 +142,12 @@ Value ExpertBlockKernel::isTile(Value index) {
 }
 
 /// The tile, or the last one if there are no more.
+Value ExpertBlockKernel::getKnown(Value index) {
+  return k.min(index, k.sub(tileCount, 1));
+}
+
 ExpertBlockKernel::Tile ExpertBlockKernel::loadTile(Value index) {
-  Value known = k.toIndex(k.min(index, k.sub(tileCount, 1)));
+  Value known = k.toIndex(getKnown(index));
   auto field = [&](int64_t i) {
     return k.load(slotTiles.tiles, {known, k.index(i)});
   };
@@ -389,25 +392,20 @@ void ExpertBlockKernel::emitConsumer() {
   // The first of the consumers.
   Value asks =
       k.compare(CmpIPredicate::eq, thread, k.i32(kThreads / (kConsumers + 1)));
-  /// The sorted pairs of this warpgroup's rows.
-  auto loadPairRange = [&](const Tile &tile) {
-    Value slot = k.add(tile.first, k.mul(consumer, 64));
-    Value from = k.min(slot, tile.last), to = k.min(k.add(slot, 64), tile.last);
-    return std::pair(k.load(block.getStarts(), k.toIndex(from)),
-                     k.load(block.getStarts(), k.toIndex(to)));
-  };
+  SampledRows rows(k, block, slotTiles, consumer, warp, lane,
+                   std::min(stages, steps));
   RingPosition start = ring.getConsumerStart(), first = queue.getStart();
   Tile firstOne = loadTile(firstTile);
-  auto [firstFrom, firstTo] = loadPairRange(firstOne);
+  SmallVector<Value> initial{firstTile,    start.stage,  start.parity,
+                             first.stage,  first.parity, firstOne.first,
+                             firstOne.last};
+  llvm::append_range(initial, rows.loadBounds(firstTile));
   k.loopWhile(
-      {firstTile, start.stage, start.parity, first.stage, first.parity,
-       firstOne.first, firstOne.last, firstFrom, firstTo},
-      [&](ValueRange carried) { return isTile(carried[0]); },
+      initial, [&](ValueRange carried) { return isTile(carried[0]); },
       [&](ValueRange carried) -> SmallVector<Value> {
         RingPosition at{carried[1], carried[2]}, told{carried[3], carried[4]};
         Tile tile{Value(), carried[5], carried[6]};
-        SampledRows rows(k, block, slotTiles.cells, consumer, warp, lane,
-                         carried[7], carried[8]);
+        rows.begin(carried.drop_front(7));
         rows.loadPairs();
         TwoRows tokens = loadTokens(tile);
         Value ticket = queue.ask(asks);
@@ -418,11 +416,14 @@ void ExpertBlockKernel::emitConsumer() {
         Tile next = loadTile(index);
         SmallVector<Value> coefficients =
             rows.sample(products, getScratch(at.stage, consumer));
-        auto [from, to] = loadPairRange(next);
+        SmallVector<Value> bounds = rows.loadBounds(getKnown(index));
         at = multiplyByDown(coefficients, getTokenSums(tile, tokens), at);
         told = queue.advance(told);
-        return {index,      at.stage,  at.parity, told.stage, told.parity,
-                next.first, next.last, from,      to};
+        SmallVector<Value> values{index,      at.stage,    at.parity,
+                                  told.stage, told.parity, next.first,
+                                  next.last};
+        llvm::append_range(values, bounds);
+        return values;
       });
 }
 
@@ -469,7 +470,7 @@ void ExpertBlockKernel::emit() {
 void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, ExpertBlock block,
                                     const SlotTiles &tiles, TargetAttr target,
                                     StringRef name) {
-  GroupShape shape(block.getGroupSize());
+  GroupShape shape(block);
   // Barriers and alignment take a little.
   int64_t stages =
       std::min(kMaxStages, (target.getL1Bytes() - 2 * kStageAlignment) /

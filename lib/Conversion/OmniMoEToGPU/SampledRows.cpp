@@ -1,12 +1,12 @@
 //===- SampledRows.cpp - The few products that pairs need -----------------===//
 //
-// For 16 columns at a time of each piece of scratch memory:
+// In each pass a piece of scratch memory holds one block of columns:
 //
 // 1. Threads store their products, and zeros for coefficients.
-// 2. Threads take the warpgroup's pairs, in turns. A pair in these columns
-// loads
-//    its product, computes its coefficient and adds it to its place: a token
-//    may have chosen an expert twice.
+// 2. Threads take the pairs in these columns. A pair loads its product,
+// computes
+//    its coefficient and adds it to its place: a token may have chosen an
+//    expert twice.
 // 3. Threads load the coefficients where they stored their products.
 //
 //===----------------------------------------------------------------------===//
@@ -25,19 +25,20 @@ using namespace mlir::omnimoe;
 using arith::CmpIPredicate;
 
 /// Columns of a piece of scratch memory, and its rows.
-static constexpr int64_t kColumns = 16, kRows = 64;
+static constexpr int64_t kColumns = kSampledColumns, kRows = kWarpgroupRows;
 /// Where in a piece the coefficients begin, in words.
 static constexpr int64_t kCoefficients = kRows * kColumns;
 static constexpr int64_t kGroupThreads = 128;
-/// Pairs that a thread has under way, the first of them from early on.
-static constexpr int64_t kPairsInFlight = 4;
+/// Pairs of a pass that a thread asks for ahead. Those of the next passes are
+/// under way at the same time.
+static constexpr int64_t kPairsAhead = 2;
 /// The block's barriers but the first belong to its consumers.
 static constexpr int64_t kFirstBarrier = 1;
 
-SampledRows::SampledRows(KernelBuilder &k, ExpertBlock block, Value cells,
-                         Value consumer, Value warp, Value lane, Value from,
-                         Value to)
-    : k(k), block(block), cells(cells), consumer(consumer), from(from), to(to) {
+SampledRows::SampledRows(KernelBuilder &k, ExpertBlock block,
+                         const SlotTiles &tiles, Value consumer, Value warp,
+                         Value lane, int64_t pieces)
+    : k(k), block(block), tiles(tiles), consumer(consumer), pieces(pieces) {
   thread = k.both(k.add(k.mul(warp, kWarp), lane), k.i32(kGroupThreads - 1));
   Value row = k.add(k.mul(k.both(warp, k.i32(3)), 16),
                     arith::ShRUIOp::create(k, lane, k.i32(2)));
@@ -68,19 +69,41 @@ Value SampledRows::move(Value pointer, Value words) {
 // Pairs
 //===----------------------------------------------------------------------===//
 
+SmallVector<Value> SampledRows::loadBounds(Value tile) {
+  int64_t blocks = block.getColumnBlocks();
+  Value first = k.mul(consumer, blocks);
+  SmallVector<Value> found;
+  for (int64_t pass = 0; pass <= getNumPasses(); ++pass) {
+    Value place = k.add(first, std::min(pass * pieces, blocks));
+    found.push_back(k.load(tiles.blocks, {k.toIndex(tile), k.toIndex(place)}));
+  }
+  return found;
+}
+
+void SampledRows::begin(ValueRange newBounds) {
+  bounds.assign(newBounds.begin(), newBounds.end());
+  first.clear();
+  first.resize(getNumPasses());
+}
+
 /// A thread's pairs from `at` on; those past the end are the last one.
-SmallVector<SampledRows::Pair> SampledRows::loadPairs(Value at) {
-  SmallVector<Pair> pairs(kPairsInFlight);
+SampledRows::Pairs SampledRows::loadPairs(Value at, Value end) {
+  Pairs pairs(kPairsAhead);
   for (auto [i, pair] : llvm::enumerate(pairs)) {
     Value position = k.add(at, i * kGroupThreads);
-    pair.exists = k.compare(CmpIPredicate::slt, position, to);
-    // A warpgroup with no rows has no pairs either: any will do.
-    Value known = k.toIndex(k.max(k.min(position, k.sub(to, 1)), k.i32(0)));
-    pair.cell = k.load(cells, known);
+    pair.exists = k.compare(CmpIPredicate::slt, position, end);
+    // Rows with no pairs read any.
+    Value known = k.toIndex(k.max(k.min(position, k.sub(end, 1)), k.i32(0)));
+    pair.cell = k.load(tiles.cells, known);
     if (block.payload)
-      pair.number = k.load(block.getPairs(), known);
+      pair.number = k.load(tiles.pairs, known);
   }
   return pairs;
+}
+
+void SampledRows::loadFirstPairs(int64_t pass) {
+  if (pass < getNumPasses())
+    first[pass] = loadPairs(k.add(bounds[pass], thread), bounds[pass + 1]);
 }
 
 void SampledRows::loadOperands(Pair &pair) {
@@ -105,10 +128,13 @@ void SampledRows::loadOperands(Pair &pair) {
   }
 }
 
-void SampledRows::loadPairs() { first = loadPairs(k.add(from, thread)); }
+void SampledRows::loadPairs() {
+  loadFirstPairs(0);
+  loadFirstPairs(1);
+}
 
 void SampledRows::loadOperands() {
-  for (Pair &pair : first)
+  for (Pair &pair : first.front())
     loadOperands(pair);
 }
 
@@ -160,18 +186,16 @@ void SampledRows::loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
   }
 }
 
-/// Adds the coefficient of `pair` to its place, if that is in the columns that
-/// `scratch` holds.
+/// Adds the coefficient of `pair` to its place in the columns that `scratch`
+/// holds.
 void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
                                  int64_t firstBlock) {
   auto shift = [&](Value value, int64_t bits) -> Value {
     return arith::ShRUIOp::create(k, value, k.i32(bits));
   };
-  Value column = k.both(pair.cell, k.i32(0xffff));
-  Value number = k.sub(shift(column, 4), firstBlock);
-  Value isHere = k.both(pair.exists, k.compare(CmpIPredicate::ult, number,
-                                               k.i32(scratch.size())));
-  k.when(isHere, [&] {
+  k.when(pair.exists, [&] {
+    Value column = k.both(pair.cell, k.i32(0xffff));
+    Value number = k.sub(shift(column, 4), firstBlock);
     Value piece = scratch.front();
     for (int64_t i = 1; i < int64_t(scratch.size()); ++i)
       piece = k.choose(k.compare(CmpIPredicate::eq, number, k.i32(i)),
@@ -197,29 +221,35 @@ void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
   });
 }
 
-void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t firstBlock) {
-  for (Pair &pair : first)
-    addCoefficient(pair, scratch, firstBlock);
-  constexpr int64_t step = kPairsInFlight * kGroupThreads;
-  k.loop(k.add(k.add(from, step), thread), to, k.i32(step), [&](Value at) {
-    SmallVector<Pair> pairs = loadPairs(at);
+void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t pass) {
+  for (Pair &pair : first[pass])
+    addCoefficient(pair, scratch, pass * pieces);
+  constexpr int64_t step = kPairsAhead * kGroupThreads;
+  Value from = k.add(k.add(bounds[pass], step), thread), to = bounds[pass + 1];
+  k.loop(from, to, k.i32(step), [&](Value at) {
+    Pairs pairs = loadPairs(at, to);
     for (Pair &pair : pairs)
       loadOperands(pair);
     for (Pair &pair : pairs)
-      addCoefficient(pair, scratch, firstBlock);
+      addCoefficient(pair, scratch, pass * pieces);
   });
 }
 
 SmallVector<Value> SampledRows::sample(ArrayRef<Value> products,
                                        ArrayRef<Value> scratch) {
   SmallVector<Value> fragments;
-  int64_t blocks = products.size() * 2 / kColumns;
-  for (int64_t at = 0; at < blocks; at += scratch.size()) {
-    storeProducts(products, scratch, at);
+  int64_t blocks = block.getColumnBlocks();
+  for (int64_t pass = 0; pass < getNumPasses(); ++pass) {
+    int64_t firstBlock = pass * pieces;
+    loadFirstPairs(pass + 2);
+    if (pass + 1 < getNumPasses())
+      for (Pair &pair : first[pass + 1])
+        loadOperands(pair);
+    storeProducts(products, scratch, firstBlock);
     barrier();
-    addCoefficients(scratch, at);
+    addCoefficients(scratch, pass);
     barrier();
-    loadCoefficients(scratch, at, blocks, fragments);
+    loadCoefficients(scratch, firstBlock, blocks, fragments);
   }
   return fragments;
 }

@@ -18,22 +18,28 @@
 
 namespace mlir::omnimoe {
 
-/// 64 rows of a tile of slots, those of one warpgroup. What pairs take from
-/// memory is asked for long before products are there, a few pairs a thread:
+/// 64 rows of a tile of slots, those of one warpgroup. They are sampled in
+/// passes, each over as many blocks of columns as scratch memory has pieces.
+/// What pairs take from memory is asked for passes ahead, a few pairs a thread:
 /// `loadPairs`, then `loadOperands`, which depends on it, then `sample`.
 class SampledRows {
 public:
-  /// The rows have the sorted pairs from `from` to `to`. `warp` is counted from
-  /// the block's first; `consumer` is the number of the warpgroup among those
-  /// that consume.
-  SampledRows(KernelBuilder &k, ExpertBlock block, Value cells, Value consumer,
-              Value warp, Value lane, Value from, Value to);
+  /// `warp` is counted from the block's first; `consumer` is the number of the
+  /// warpgroup among those that consume. `pieces` of scratch memory are 8 KB of
+  /// the warpgroup's shared memory each.
+  SampledRows(KernelBuilder &k, ExpertBlock block, const SlotTiles &tiles,
+              Value consumer, Value warp, Value lane, int64_t pieces);
+
+  /// Where the pairs of each pass over the rows of `tile` begin, and their end.
+  SmallVector<Value> loadBounds(Value tile);
+  /// From here on it is about the rows with these bounds.
+  void begin(ValueRange bounds);
 
   void loadPairs();
   void loadOperands();
   /// What a product takes from registers, two coefficients in each i32, of
-  /// `products` as accumulators hold them. Pieces of `scratch` are 8 KB of the
-  /// warpgroup's shared memory each, in which nothing is needed.
+  /// `products` as accumulators hold them. Nothing is needed any more of what
+  /// is in `scratch`.
   SmallVector<Value> sample(ArrayRef<Value> products, ArrayRef<Value> scratch);
 
 private:
@@ -43,23 +49,31 @@ private:
     Value exists, cell, number;
     IRMapping operands;
   };
+  using Pairs = SmallVector<Pair>;
 
-  SmallVector<Pair> loadPairs(Value at);
+  int64_t getNumPasses() {
+    return llvm::divideCeil(block.getColumnBlocks(), pieces);
+  }
+  Pairs loadPairs(Value at, Value end);
+  void loadFirstPairs(int64_t pass);
   void loadOperands(Pair &pair);
   void barrier();
   Value getWord(Value row, Value block8, Value column);
   Value move(Value pointer, Value words);
   void storeProducts(ArrayRef<Value> products, ArrayRef<Value> scratch,
                      int64_t firstBlock);
-  void addCoefficients(ArrayRef<Value> scratch, int64_t firstBlock);
+  void addCoefficients(ArrayRef<Value> scratch, int64_t pass);
   void addCoefficient(Pair &pair, ArrayRef<Value> scratch, int64_t firstBlock);
   void loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
                         int64_t lastBlock, SmallVectorImpl<Value> &fragments);
 
   KernelBuilder &k;
   ExpertBlock block;
-  Value cells, consumer, thread, from, to, ownWord;
-  SmallVector<Pair> first;
+  SlotTiles tiles;
+  Value consumer, thread, ownWord;
+  int64_t pieces;
+  SmallVector<Value> bounds;
+  SmallVector<Pairs> first; ///< of each pass
 };
 
 } // namespace mlir::omnimoe

@@ -1,11 +1,15 @@
 //===- SlotTiles.cpp - Tiles of slots of a group --------------------------===//
 //
-// Two kernels:
+// A chunk is a range of tokens whose sums the second-level cache holds; a tile
+// has slots of one group and of tokens of one chunk, and all tiles of a chunk
+// come before those of the next. Two kernels:
 //
-//  tiles  One block counts the tiles of each group, adds the counts up, and
-//         lists the tiles group by group.
-//  cells  A block takes a tile and finds for each of its pairs the row, by
-//         binary search in the starts of the tile's slots, and the column.
+//  tiles  One block counts the tiles of each chunk's groups, and adds the
+//  counts
+//         up.
+//  cells  A block takes a tile, finds for each of its pairs the row, by binary
+//         search in the starts of the tile's slots, and the column, and sorts
+//         the pairs by blocks of columns: counts, their sums, places.
 //
 //===----------------------------------------------------------------------===//
 
@@ -22,69 +26,130 @@ using arith::CmpIPredicate;
 static constexpr int64_t kTilesThreads = 1024, kCellsThreads = 256;
 /// Blocks that find cells, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 8;
+/// Share of the second-level cache that the sums of a chunk take. Vectors of
+/// experts and tokens pass through the rest.
+static constexpr double kChunkShare = 0.35;
 
 namespace {
 class SlotTileEmitter {
 public:
   SlotTileEmitter(KernelBuilder &k, ExpertBlock block, StringRef prefix)
-      : k(k), block(block), prefix(prefix) {}
+      : k(k), block(block), prefix(prefix),
+        columnBlocks(block.getColumnBlocks()) {}
 
   SlotTiles emit(TargetAttr target) {
     constexpr int64_t dynamic = ShapedType::kDynamic;
     Type i32 = k.getI32Type();
-    int64_t topK = block.products.getTopK();
-    Value pairs = k.mul(
-        k.createOrFold<memref::DimOp>(block.products.getExperts(), 0), topK);
-    // Every group may have one tile that is not full.
+    Value tokens =
+        k.createOrFold<memref::DimOp>(block.products.getExperts(), 0);
+    Value pairs = k.mul(tokens, block.products.getTopK());
+    int64_t sumBytes = block.sum.getHiddenSize() * sizeof(float);
+    auto chunkTokens = static_cast<int64_t>(kChunkShare * target.getL2Bytes());
+    chunkTokens = std::max(kSlotTileRows, chunkTokens / sumBytes);
+    chunks = k.max(ceilDiv(tokens, k.index(chunkTokens)), k.index(1));
+    tokensOfChunk = ceilDiv(tokens, chunks);
+    bins = k.mul(chunks, block.getNumGroups());
+    // Every bin may have one tile that is not full.
     result.bound = k.add(
         arith::DivUIOp::create(k, pairs, k.index(kSlotTileRows)).getResult(),
-        block.getNumGroups());
-    result.tiles = memref::AllocOp::create(
-        k, MemRefType::get({dynamic, 3}, i32), result.bound);
-    result.count = memref::AllocOp::create(k, MemRefType::get({1}, i32));
-    result.taken = memref::AllocOp::create(k, MemRefType::get({1}, i32));
-    result.cells =
-        memref::AllocOp::create(k, MemRefType::get({dynamic}, i32), pairs);
+        bins);
+    auto allocate = [&](ArrayRef<int64_t> shape, ValueRange sizes) -> Value {
+      return memref::AllocOp::create(k, MemRefType::get(shape, i32), sizes);
+    };
+    binSlots = allocate({dynamic, 2}, bins);
+    binTiles = allocate({dynamic}, k.add(bins, 1));
+    result.tiles = allocate({dynamic, 3}, result.bound);
+    result.count = allocate({1}, {});
+    result.taken = allocate({1}, {});
+    result.cells = allocate({dynamic}, pairs);
+    result.pairs = allocate({dynamic}, pairs);
+    result.blocks = allocate({dynamic, 2 * columnBlocks + 1}, result.bound);
+    unsorted = allocate({dynamic}, pairs);
     emitTiles();
     emitCells(k.min(result.bound, k.index(kBlocksPerUnit * target.getUnits())));
     return result;
   }
 
 private:
-  void storeTile(Value index, ValueRange fields) {
-    for (auto [i, field] : llvm::enumerate(fields))
-      k.store(field, result.tiles, {k.toIndex(index), k.index(i)});
+  /// A tile that a block looks at: its slots, and their pairs.
+  struct Tile {
+    Value number;                   ///< index
+    Value group, firstSlot, rows;   ///< i32
+    Value firstPair, end, lowerEnd; ///< i32; those of the first warpgroup end
+                                    ///< at `lowerEnd`
+  };
+
+  Value ceilDiv(Value a, Value b) {
+    return arith::CeilDivUIOp::create(k, a, b);
+  }
+
+  /// The first slot of `group`, whose slots are from `from` to `to`, that
+  /// belongs to `chunk` or a later one.
+  Value getChunkStart(Value chunk, Value from, Value to) {
+    Value token = k.toI32(k.mul(chunk, tokensOfChunk));
+    // Nothing to search for at either end.
+    Value isLast = k.compare(CmpIPredicate::uge, chunk, chunks);
+    Value low = k.choose(isLast, to, from);
+    Value isFirst = k.compare(CmpIPredicate::eq, chunk, k.index(0));
+    Value high = k.choose(isFirst, from, to);
+    return k
+        .loopWhile(
+            {low, high},
+            [&](ValueRange range) {
+              return k.compare(CmpIPredicate::ult, range[0], range[1]);
+            },
+            [&](ValueRange range) -> SmallVector<Value> {
+              Value middle = arith::ShRUIOp::create(
+                  k, k.add(range[0], range[1]), k.i32(1));
+              Value found = k.load(block.getTokens(), k.toIndex(middle));
+              Value before = k.compare(CmpIPredicate::slt, found, token);
+              return {k.choose(before, k.add(middle, 1), range[0]),
+                      k.choose(before, range[1], middle)};
+            })
+        .front();
   }
 
   void emitTiles() {
     BlockKernel kernel(k, (prefix + "_tiles").str(), k.index(1), kTilesThreads);
-    Value groups = k.index(block.getNumGroups()), zero = k.i32(0);
+    Value zero = k.i32(0), groups = k.index(block.getNumGroups());
     Value count =
-        k.loop(k.index(0), groups, kTilesThreads, {zero},
+        k.loop(k.index(0), bins, kTilesThreads, {zero},
                [&](Value base, ValueRange carried) -> SmallVector<Value> {
-                 Value group = k.add(base, kernel.thread);
-                 Value exists = k.compare(CmpIPredicate::ult, group, groups);
-                 Value known = k.choose(exists, group, k.index(0));
-                 Value from = k.load(block.getOffsets(), known);
-                 Value to = k.load(block.getOffsets(), k.add(known, 1));
-                 to = k.choose(exists, to, from);
-                 Value own = arith::CeilDivUIOp::create(k, k.sub(to, from),
-                                                        k.i32(kSlotTileRows));
+                 Value bin = k.add(base, kernel.thread);
+                 Value exists = k.compare(CmpIPredicate::ult, bin, bins);
+                 Value own =
+                     k.branch(
+                          k.getI32Type(), exists,
+                          [&]() -> SmallVector<Value> {
+                            return {emitBin(bin, groups)};
+                          },
+                          [&]() -> SmallVector<Value> { return {zero}; })
+                         .front();
                  BlockKernel::Scan scan = kernel.scan(own);
-                 Value first = k.add(carried[0], scan.before);
-                 k.loop(zero, own, k.i32(1), [&](Value i) {
-                   Value slot = k.add(from, k.mul(i, kSlotTileRows));
-                   storeTile(k.add(first, i),
-                             {k.toI32(group), slot,
-                              k.min(k.add(slot, kSlotTileRows), to)});
+                 k.when(exists, [&] {
+                   k.store(k.add(carried[0], scan.before), binTiles, bin);
                  });
                  return {k.add(carried[0], scan.total)};
                })
             .front();
     k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), [&] {
+      k.store(count, binTiles, bins);
       k.store(count, result.count, k.index(0));
-      k.store(k.i32(0), result.taken, k.index(0));
+      k.store(zero, result.taken, k.index(0));
     });
+  }
+
+  /// Stores the slots of a bin and returns the number of its tiles.
+  Value emitBin(Value bin, Value groups) {
+    Value chunk = arith::DivUIOp::create(k, bin, groups);
+    Value group = k.sub(bin, k.mul(chunk, groups));
+    Value from = k.load(block.getOffsets(), group);
+    Value to = k.load(block.getOffsets(), k.add(group, 1));
+    Value first = getChunkStart(chunk, from, to);
+    Value end = getChunkStart(k.add(chunk, 1), from, to);
+    k.store(first, binSlots, {bin, k.index(0)});
+    k.store(end, binSlots, {bin, k.index(1)});
+    return ceilDiv(k.sub(end, first), k.i32(kSlotTileRows));
   }
 
   void emitCells(Value blocks) {
@@ -92,29 +157,127 @@ private:
     Value any = k.compare(CmpIPredicate::ugt, blocks, k.index(0));
     k.when(any, [&] {
       BlockKernel kernel(k, (prefix + "_cells").str(), blocks, kCellsThreads);
-      Value starts = kernel.shared(k.getI32Type(), {kSlotTileRows + 1});
+      Type i32 = k.getI32Type();
+      Value starts = kernel.shared(i32, {kSlotTileRows + 1});
+      Value places = kernel.shared(i32, {2 * columnBlocks});
+      Value found = kernel.shared(i32, {3});
       Value count = k.toIndex(k.load(result.count, k.index(0)));
-      k.loop(kernel.block, count, blocks, [&](Value tile) {
-        auto field = [&](int64_t i) {
-          return k.load(result.tiles, {tile, k.index(i)});
-        };
-        Value firstSlot = field(1), rows = k.sub(field(2), firstSlot);
-        Value firstColumn = k.mul(field(0), block.getGroupSize());
-        Value ownRow = k.toI32(kernel.thread);
-        k.when(k.compare(CmpIPredicate::ule, ownRow, rows), [&] {
-          k.store(
-              k.load(block.getStarts(), k.toIndex(k.add(firstSlot, ownRow))),
-              starts, kernel.thread);
-        });
+      k.loop(kernel.block, count, blocks, [&](Value number) {
+        Tile tile = findTile(kernel, number, found);
+        loadStarts(kernel, tile, starts);
+        forEachPlace(kernel,
+                     [&](Value place) { k.store(k.i32(0), places, place); });
         kernel.barrier();
-        Value from = k.load(starts, k.index(0));
-        Value to = k.load(starts, k.toIndex(rows));
-        k.loop(k.add(from, ownRow), to, k.i32(kCellsThreads), [&](Value at) {
-          k.store(getCell(at, starts, rows, firstColumn), result.cells,
-                  k.toIndex(at));
-        });
+        tile.firstPair = k.load(starts, k.index(0));
+        tile.end = k.load(starts, k.toIndex(tile.rows));
+        countCells(kernel, tile, starts, places);
+        kernel.barrier();
+        placeBlocks(kernel, tile, places);
+        kernel.barrier();
+        sortCells(kernel, tile, places);
         kernel.barrier();
       });
+    });
+  }
+
+  /// All threads look for the bin of a tile, and the one that finds it writes
+  /// the tile.
+  Tile findTile(BlockKernel &kernel, Value number, Value found) {
+    Value wanted = k.toI32(number);
+    k.loop(kernel.thread, bins, kCellsThreads, [&](Value bin) {
+      Value first = k.load(binTiles, bin);
+      Value end = k.load(binTiles, k.add(bin, 1));
+      Value isHere = k.both(k.compare(CmpIPredicate::ule, first, wanted),
+                            k.compare(CmpIPredicate::ult, wanted, end));
+      k.when(isHere, [&] {
+        Value slot = k.add(k.load(binSlots, {bin, k.index(0)}),
+                           k.mul(k.sub(wanted, first), kSlotTileRows));
+        Value last = k.min(k.add(slot, kSlotTileRows),
+                           k.load(binSlots, {bin, k.index(1)}));
+        Value group = k.toI32(
+            arith::RemUIOp::create(k, bin, k.index(block.getNumGroups())));
+        for (auto [i, value] : llvm::enumerate(std::array{group, slot, last})) {
+          k.store(value, found, k.index(i));
+          k.store(value, result.tiles, {number, k.index(i)});
+        }
+      });
+    });
+    kernel.barrier();
+    auto field = [&](int64_t i) { return k.load(found, k.index(i)); };
+    return {number, field(0), field(1), k.sub(field(2), field(1))};
+  }
+
+  void loadStarts(BlockKernel &kernel, const Tile &tile, Value starts) {
+    Value row = k.toI32(kernel.thread);
+    k.when(k.compare(CmpIPredicate::ule, row, tile.rows), [&] {
+      Value slot = k.toIndex(k.add(tile.firstSlot, row));
+      k.store(k.load(block.getStarts(), slot), starts, kernel.thread);
+    });
+  }
+
+  void forEachPlace(BlockKernel &kernel, llvm::function_ref<void(Value)> body) {
+    static_assert(2 * 320 / kSampledColumns <= kCellsThreads);
+    k.when(
+        k.compare(CmpIPredicate::ult, kernel.thread, k.index(2 * columnBlocks)),
+        [&] { body(kernel.thread); });
+  }
+
+  void forEachPair(BlockKernel &kernel, const Tile &tile,
+                   llvm::function_ref<void(Value)> body) {
+    k.loop(k.add(tile.firstPair, k.toI32(kernel.thread)), tile.end,
+           k.i32(kCellsThreads), body);
+  }
+
+  /// The warpgroup and block of columns of a cell, as one number.
+  Value getPlace(Value cell) {
+    auto shift = [&](Value value, int64_t bits) -> Value {
+      return arith::ShRUIOp::create(k, value, k.i32(bits));
+    };
+    static_assert(kWarpgroupRows == 64 && kSampledColumns == 16);
+    Value column = shift(k.both(cell, k.i32(0xffff)), 4);
+    return k.toIndex(k.add(k.mul(shift(cell, 16 + 6), columnBlocks), column));
+  }
+
+  Value countOne(Value places, Value place) {
+    return memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::addi, k.i32(1),
+                                       places, place);
+  }
+
+  void countCells(BlockKernel &kernel, const Tile &tile, Value starts,
+                  Value places) {
+    Value firstColumn = k.mul(tile.group, block.getGroupSize());
+    forEachPair(kernel, tile, [&](Value at) {
+      Value cell = getCell(at, starts, tile.rows, firstColumn);
+      k.store(cell, unsorted, k.toIndex(at));
+      countOne(places, getPlace(cell));
+    });
+  }
+
+  /// Counts become the places where blocks of columns begin.
+  void placeBlocks(BlockKernel &kernel, const Tile &tile, Value places) {
+    Value exists =
+        k.compare(CmpIPredicate::ult, kernel.thread, k.index(2 * columnBlocks));
+    Value known = k.choose(exists, kernel.thread, k.index(0));
+    Value own = k.choose(exists, k.load(places, known), k.i32(0));
+    Value begin = k.add(tile.firstPair, kernel.scan(own).before);
+    forEachPlace(kernel, [&](Value place) {
+      k.store(begin, places, place);
+      k.store(begin, result.blocks, {tile.number, place});
+    });
+    k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), [&] {
+      k.store(tile.end, result.blocks,
+              {tile.number, k.index(2 * columnBlocks)});
+    });
+  }
+
+  /// A thread takes the pairs that it has counted.
+  void sortCells(BlockKernel &kernel, const Tile &tile, Value places) {
+    forEachPair(kernel, tile, [&](Value at) {
+      Value cell = k.load(unsorted, k.toIndex(at));
+      Value pair = k.load(block.getPairs(), k.toIndex(at));
+      Value place = k.toIndex(countOne(places, getPlace(cell)));
+      k.store(cell, result.cells, place);
+      k.store(pair, result.pairs, place);
     });
   }
 
@@ -143,7 +306,14 @@ private:
   KernelBuilder &k;
   ExpertBlock block;
   StringRef prefix;
+  int64_t columnBlocks;
   SlotTiles result;
+  /// On the host: chunks, tokens of each, and bins, which are the groups of
+  /// each chunk.
+  Value chunks, tokensOfChunk, bins;
+  Value binSlots; ///< i32 [bins, 2]: first slot, past the last slot
+  Value binTiles; ///< i32 [bins + 1]: the tiles before
+  Value unsorted; ///< i32 [P]: cells in the order of sorted pairs
 };
 } // namespace
 
