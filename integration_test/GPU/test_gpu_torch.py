@@ -44,6 +44,22 @@ def test_gradients_of_experts(dtype, sizes):
     check_gradients(omt.experts, reference.experts, arguments)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"tokens": 300, "hidden": 64, "count": 100, "top_k": 12}, {"tokens": 17, "hidden": 192, "count": 49},
+     {"tokens": 700, "hidden": 1024, "count": 1600, "top_k": 24}, {"tokens": 0, "hidden": 64}],
+    ids=str,
+)
+def test_gradients_of_groups(dtype, sizes):
+    """The forward program saves products that its tensor cores computed."""
+    arguments = on_gpu(expert_arguments(dtype=dtype, **sizes))
+    arguments[-1][:1, :1] = -1  # an expert of nobody
+    check_gradients(
+        lambda *given: omt.experts(*given, schedule="expert_centric"), reference.experts, arguments
+    )
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_gradients_of_mlp(dtype):
     for sizes in ({}, {"tokens": 130, "hidden": 64, "inner": 96}):

@@ -7,6 +7,7 @@ To be imported in a process of its own, as fake_gpu.py.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -27,8 +28,12 @@ def kernels_of(program: Any) -> Dict[str, ptx_interpreter.Kernel]:
     return ptx_interpreter.kernels(program.ptx)
 
 
-def interpret(program: Any, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
-    """The program's results. They, and the workspace, are not a number before."""
+def interpret(
+    program: Any, arrays: Sequence[np.ndarray], until: Optional[str] = None
+) -> List[np.ndarray]:
+    """The program's results. They, and the workspace, are not a number before.
+    With `until`, the lists of i32 that the kernel of that name is given, once
+    all kernels before it have run."""
     tokens = len(arrays[0])
     results = [
         np.empty([tokens if size is None else size for size in tensor.shape], tensor.dtype)
@@ -45,11 +50,29 @@ def interpret(program: Any, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
     for launch in fake_gpu.launches():
         grid, block = (tuple(map(int, launch[name].split(","))) for name in ("grid", "block"))
         kernel = kernels[launch["kernel"]]
+        if kernel.name == until:
+            return _lists(launch["parameters"], given[-1])
         ptx_interpreter.launch(kernel, launch["parameters"], block[0], grid, memory)
     return [array.host for array in given[len(arrays) : -1]]
 
 
-def compiled(text: str, **changes: Optional[int]) -> Any:
+def _lists(words: Sequence[int], workspace: Any) -> List[np.ndarray]:
+    """The row-major arrays of the workspace among a kernel's parameters, as i32:
+    a pointer twice, the offset 0, sizes and strides."""
+    found = []
+    for at, start in enumerate(words[:-4]):
+        if start != words[at + 1] or words[at + 2] or start < workspace.address:
+            continue
+        words_left = words[at + 3 :]
+        shape = words_left[:2] if words_left[1:4] == [words_left[1], words_left[1], 1] else words_left[:1]
+        begin = start - workspace.address
+        array = workspace.host[begin : begin + 4 * int(np.prod(shape))]
+        if len(array) == 4 * int(np.prod(shape)):
+            found.append(array.view(np.int32).reshape(shape))
+    return found
+
+
+def compiled(text: str, schedule: str = "auto", **changes: Optional[int]) -> Any:
     """For a GPU, or for one like it but for the fields named in `changes`."""
     target = omnimoe.Target("sm_90a").info.attribute
     for name, value in changes.items():
@@ -59,7 +82,7 @@ def compiled(text: str, **changes: Optional[int]) -> Any:
     text = re.sub(
         r"^module \{", f"module attributes {{omnimoe.target = {target}}} {{", text, flags=re.M
     )
-    return omnimoe.compile(text)
+    return omnimoe.compile(text, schedule=schedule)
 
 
 def close(found: Any, expected: Any, dtype: Any) -> None:
@@ -181,3 +204,47 @@ def check_dispatch(
             results = offsets, token, np.append(starts, last), pairs
             for found, expected in zip(results, dispatched(ids, experts, group_size)):
                 np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] = None) -> None:
+    """The tiles of slots that the expert-centric kernel works on: together they
+    have every pair once, under its row and its block of columns."""
+    rng = np.random.default_rng(0)
+    x, table = (np.zeros((n, 64), np.float16) for n in (tokens, experts))
+    ids = rng.integers(0, experts, (tokens, top_k)).astype(np.int32)
+    ids[0, 0], ids[-1, -1] = -1, experts
+    arrays = [x, table, table, np.zeros((tokens, top_k), np.float32), ids]
+
+    specs = [TensorSpec(str(a.dtype), a.shape) for a in arrays]
+    text = omnimoe.jit(omnimoe.experts).program_text(specs)[0]
+    made = compiled(f"module {{\n{text}}}\n", "expert_centric", l2Bytes=l2_bytes)
+    (group,) = {int(n) for n in re.findall(r"group_size = (\d+)", made.ir("schedule"))}
+    lists = interpret(made, arrays, until="experts_experts0")
+    # Three columns, and one more than twice the blocks of columns.
+    odd = [a for a in lists if a.ndim == 2 and a.shape[1] % 2]
+    tiles, blocks = sorted(odd, key=lambda a: a.shape[1])
+    named = np.flatnonzero((ids.ravel() >= 0) & (ids.ravel() < experts))
+    used = np.flatnonzero(tiles[:, 0] >= 0)
+    assert len(used) >= -(-experts // group), "tiles"
+
+    def holds(cells: np.ndarray, pairs: np.ndarray) -> bool:
+        seen = []
+        for tile in used:
+            for place, (begin, end) in enumerate(zip(blocks[tile], blocks[tile][1:])):
+                warpgroup, block = divmod(place, blocks.shape[1] // 2)
+                rows, columns = cells[begin:end] >> 16, cells[begin:end] & 0xFFFF
+                own = pairs[begin:end]
+                right = (rows // 64 == warpgroup) & (columns // 16 == block)
+                if not right.all() or (own < 0).any() or (own >= ids.size).any():
+                    return False
+                if (ids.ravel()[own] != tiles[tile, 0] * group + columns).any():
+                    return False
+                # A row is a token's, and rows ascend with tokens.
+                order = np.argsort(rows, kind="stable")
+                if (np.diff(own[order] // top_k)[np.diff(rows[order]) == 0] != 0).any():
+                    return False
+                seen.append(own)
+        return np.array_equal(np.sort(np.concatenate(seen)), named)
+
+    per_pair = [a for a in lists if a.shape == (ids.size,)]
+    assert any(holds(*two) for two in itertools.permutations(per_pair, 2))

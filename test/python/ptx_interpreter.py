@@ -74,8 +74,9 @@ class Kernel:
         body = text[text.index("{") + 1 :]
         for line in body.splitlines():
             line = line.split("//")[0].strip()
-            if match := re.match(r"\.shared \.align (\d+) \.b8 (\w+)\[(\d+)\]", line):
-                align, symbol, size = int(match[1]), match[2], int(match[3])
+            if match := re.match(r"\.shared \.align (\d+) \.[bu](\d+) ([\w$]+)(?:\[(\d+)\])?;", line):
+                align, symbol = int(match[1]), match[3]
+                size = int(match[2]) // 8 * int(match[4] or 1)
                 self.shared_bytes = -(-self.shared_bytes // align) * align
                 self.shared[symbol] = self.shared_bytes
                 self.shared_bytes += size
@@ -230,7 +231,7 @@ class Block:
             self.set_raw(name, _raw(value, kind))
 
     def addresses(self, operand: str) -> np.ndarray:
-        match = re.match(r"\[([%\w]+)(?:\+?(-?\d+))?\]", operand)
+        match = re.match(r"\[([%\w$]+)(?:\+?(-?\d+))?\]", operand)
         assert match, operand
         offset = np.uint64(int(match[2] or 0) & 0xFFFFFFFFFFFFFFFF)
         with np.errstate(over="ignore"):

@@ -15,7 +15,7 @@ def check(run_python, tmp_path):
     if not DRIVER.exists():
         pytest.skip(f"the driver for tests is not built: {DRIVER}")
     return lambda script: run_python(
-        "import numpy as np\nfrom interpreted import check_dispatch, check_experts, check_mlp\n" + script,
+        "import numpy as np\nfrom interpreted import *\n" + script,
         OMNIMOE_CUDA_DRIVER=DRIVER,
         OMNIMOE_CACHE_DIR=tmp_path / "cache",
         FAKE_CUDA="devices=1",
@@ -66,3 +66,12 @@ def test_tables_in_slices(check, sizes):
 
 def test_gradients_of_mlp(check):
     check("check_mlp(9, 20, 12)\ncheck_mlp(70, 8, 70)")
+
+
+@pytest.mark.parametrize(
+    "sizes", ["20, 48, 6", "300, 320, 20", "150, 400, 30", "300, 256, 100", "70, 1024, 9, 100000"]
+)
+def test_tiles_of_slots(check, sizes):
+    """Tiles that are full or not, of more pairs than shared memory takes, and of
+    several chunks of tokens."""
+    check(f"check_tiles({sizes})")

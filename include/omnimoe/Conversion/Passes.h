@@ -11,6 +11,11 @@ namespace mlir::omnimoe {
 /// which may then begin while the predecessor ends.
 inline constexpr llvm::StringLiteral kOverlapsAttrName = "omnimoe.overlaps";
 
+/// On a loop of a kernel that lives off having several rows of memory under way
+/// in each thread.
+inline constexpr llvm::StringLiteral kRowsInFlightAttrName =
+    "omnimoe.rows_in_flight";
+
 /// The runtime's functions that put work on streams, as programs call them.
 inline constexpr llvm::StringLiteral kForkFunction = "omnimoe_gpu_fork";
 inline constexpr llvm::StringLiteral kSelectStreamFunction =

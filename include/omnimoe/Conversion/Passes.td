@@ -157,13 +157,16 @@ def ConvertOmniMoEExpertBlockToGPUPass :
   let description = [{
     Each region of `omnimoe-fuse-expert-blocks`, bufferized, becomes three
     kernels. The first two cut the slots of the dispatch into tiles of up to 128
-    slots of one group. The third is persistent, with one producer and two
+    slots of one group, and order the pairs of a tile by columns. Tiles of the
+    same range of tokens follow each other, so that the sums of these tokens stay
+    in the second-level cache. The third is persistent, with one producer and two
     consumer warpgroups. For a tile it gathers the slots' tokens, multiplies them
     by all up vectors of the group, computes the coefficients of the pairs from
     the few products that they need, multiplies these by the down vectors, and
     adds the results to the tokens' rows in memory (`red.global.add.f32`, so the
-    order of a token's sums is not fixed). Products and coefficients never lie in
-    memory; expert vectors are read once per tile.
+    order of a token's sums is not fixed). Coefficients never lie in memory, and
+    products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
+    vectors are read once per tile.
 
     Coefficients are rounded to the type of the vectors, as tensor cores take them.
     Vectors must be f16 or bf16, their length a multiple of 64, experts atomic,

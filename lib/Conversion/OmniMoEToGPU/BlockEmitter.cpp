@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/ValueBoundsOpInterface.h"
+#include "omnimoe/Conversion/Passes.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -19,6 +20,11 @@ Value BlockEmitter::fromLane(Value value, Value lane) {
   return gpu::ShuffleOp::create(k, value, k.toI32(lane), k.i32(kWarp),
                                 gpu::ShuffleMode::IDX)
       .getShuffleResult();
+}
+
+void mlir::omnimoe::keepRowsInFlight(KernelBuilder &k) {
+  k.getInsertionBlock()->getParentOp()->setAttr(kRowsInFlightAttrName,
+                                                k.getUnitAttr());
 }
 
 void BlockEmitter::barrier() { gpu::BarrierOp::create(k); }

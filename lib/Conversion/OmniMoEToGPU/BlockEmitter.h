@@ -31,6 +31,10 @@ inline constexpr int64_t kAccessBytes = 16;
 /// aligned.
 int64_t getAccessElements(int64_t length, Type elementType);
 
+/// Says of the loop that is being built that its rows in flight are worth more
+/// than twice the warps.
+void keepRowsInFlight(KernelBuilder &k);
+
 /// Threads of the block that suit an operation on rows of expert vectors: one
 /// access of a row each.
 int64_t getBlockThreads(int64_t hiddenSize, Type elementType);

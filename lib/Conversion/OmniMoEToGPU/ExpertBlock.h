@@ -14,6 +14,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
 
@@ -29,6 +30,8 @@ struct ExpertBlock {
   linalg::GenericOp payload; ///< null if the products are the coefficients
   CombineOp sum;
 
+  /// Whether products are needed in memory as well.
+  bool keepsProducts() { return products->hasAttr(kKeptProductsAttrName); }
   int64_t getGroupSize() { return products.getSchedule()->getGroupSize(); }
   int64_t getNumGroups() {
     return llvm::divideCeil(products.getNumExperts(), getGroupSize());

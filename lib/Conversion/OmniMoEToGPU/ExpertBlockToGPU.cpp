@@ -91,9 +91,11 @@ struct ConvertOmniMoEExpertBlockToGPUPass
       KernelBuilder k(region.getLoc(), rewriter);
       SlotTiles tiles = emitSlotTiles(k, *block, target, name);
       emitExpertBlock(k, *block, tiles, target, name);
-      // The sums are where they are added to.
-      for (Value result : region.getResults())
-        rewriter.replaceAllUsesWith(result, block->sum.getOut());
+      // Results are where they were written to.
+      Operation *yield = region.getRegion().front().getTerminator();
+      for (auto [result, value] :
+           llvm::zip_equal(region.getResults(), yield->getOperands()))
+        rewriter.replaceAllUsesWith(result, value);
       rewriter.eraseOp(region);
     }
   }

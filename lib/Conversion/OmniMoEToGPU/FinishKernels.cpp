@@ -6,6 +6,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Builders.h"
 
@@ -24,6 +25,8 @@ static constexpr int64_t kTensorMapAlignment = 64;
 /// The arguments that are tensor maps, counted as they are after the
 /// conversion to the LLVM dialect, which keeps few attributes of arguments.
 static constexpr StringLiteral kTensorMapsAttr = "omnimoe.tensor_maps";
+/// Threads of a multiprocessor that leave each of them 64 registers.
+static constexpr int32_t kThreadsForRows = 1024;
 
 static bool isTensorMap(Value value) {
   return isa<nvgpu::TensorMapDescriptorType>(value.getType());
@@ -116,16 +119,28 @@ static void stateBlockSize(gpu::GPUFuncOp kernel) {
 }
 
 /// The assembler cannot see how much dynamic shared memory a block has, and
-/// would spill registers for the sake of more blocks than there can be.
+/// would spill registers for the sake of more blocks than there can be. Nor
+/// does it see that rows in flight are worth more than twice the warps, and
+/// would wait for one row before it asks for the next.
 static void freeRegisters(gpu::GPUFuncOp kernel) {
   bool isDynamic = kernel
                        .walk([](gpu::DynamicSharedMemoryOp) {
                          return WalkResult::interrupt();
                        })
                        .wasInterrupted();
+  bool hasRows = false;
+  kernel.walk([&](scf::ForOp loop) {
+    hasRows |= bool(loop->removeAttr(kRowsInFlightAttrName));
+  });
+  std::optional<ArrayRef<int32_t>> size = kernel.getKnownBlockSize();
+  int32_t blocks = 0;
   if (isDynamic)
+    blocks = 1;
+  else if (hasRows && size)
+    blocks = std::max(1, kThreadsForRows / size->front());
+  if (blocks)
     kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                    Builder(kernel.getContext()).getI32IntegerAttr(1));
+                    Builder(kernel.getContext()).getI32IntegerAttr(blocks));
 }
 
 /// Blocks that meet in a cluster are those along the grid's last dimension.

@@ -95,7 +95,7 @@ SampledRows::Pairs SampledRows::loadPairs(Value at, Value end) {
     // Rows with no pairs read any.
     Value known = k.toIndex(k.max(k.min(position, k.sub(end, 1)), k.i32(0)));
     pair.cell = k.load(tiles.cells, known);
-    if (block.payload)
+    if (block.payload || block.keepsProducts())
       pair.number = k.load(tiles.pairs, known);
   }
   return pairs;
@@ -106,14 +106,18 @@ void SampledRows::loadFirstPairs(int64_t pass) {
     first[pass] = loadPairs(k.add(bounds[pass], thread), bounds[pass + 1]);
 }
 
+/// As indices of [T, K].
+std::array<Value, 2> SampledRows::getTokenAndChoice(const Pair &pair) {
+  Value topK = k.i32(block.products.getTopK());
+  Value token = arith::DivUIOp::create(k, pair.number, topK);
+  return {k.toIndex(token), k.toIndex(k.sub(pair.number, k.mul(token, topK)))};
+}
+
 void SampledRows::loadOperands(Pair &pair) {
   linalg::GenericOp payload = block.payload;
   if (!payload)
     return;
-  Value topK = k.i32(block.products.getTopK());
-  Value token = arith::DivUIOp::create(k, pair.number, topK);
-  Value choice = k.sub(pair.number, k.mul(token, topK));
-  Value ivs[] = {k.toIndex(token), k.toIndex(choice)};
+  std::array<Value, 2> ivs = getTokenAndChoice(pair);
   for (OpOperand *input : payload.getDpsInputOperands()) {
     Value value = input->get();
     if (value == block.products.getProducts())
@@ -205,6 +209,8 @@ void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
     Value pointer = move(piece, getWord(row, k.both(shift(column, 3), k.i32(1)),
                                         k.both(column, k.i32(7))));
     Value value = LLVM::LoadOp::create(k, k.getF32Type(), pointer);
+    if (block.keepsProducts())
+      k.store(value, block.products.getProducts(), getTokenAndChoice(pair));
     if (linalg::GenericOp payload = block.payload) {
       IRMapping mapping = pair.operands;
       for (OpOperand *input : payload.getDpsInputOperands())

@@ -56,6 +56,7 @@ private:
   }
   Pairs loadPairs(Value at, Value end);
   void loadFirstPairs(int64_t pass);
+  std::array<Value, 2> getTokenAndChoice(const Pair &pair);
   void loadOperands(Pair &pair);
   void barrier();
   Value getWord(Value row, Value block8, Value column);

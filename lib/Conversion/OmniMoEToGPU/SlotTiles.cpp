@@ -26,6 +26,11 @@ using arith::CmpIPredicate;
 static constexpr int64_t kTilesThreads = 1024, kCellsThreads = 256;
 /// Blocks that find cells, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 8;
+/// A tile of so many pairs is sorted in shared memory.
+static constexpr int64_t kNearPairs = 2048;
+/// Counters of a block of columns: lanes take turns, so that fewer of them meet
+/// at one.
+static constexpr int64_t kCounters = 4;
 /// Share of the second-level cache that the sums of a chunk take. Vectors of
 /// experts and tokens pass through the rest.
 static constexpr double kChunkShare = 0.35;
@@ -77,6 +82,13 @@ private:
     Value group, firstSlot, rows;   ///< i32
     Value firstPair, end, lowerEnd; ///< i32; those of the first warpgroup end
                                     ///< at `lowerEnd`
+  };
+
+  /// Where a tile's pairs are sorted, the first pair of lists is number `base`:
+  /// cells in the order that they come in, then cells and numbers of pairs.
+  struct Lists {
+    Value unsorted, cells, pairs;
+    Value base; ///< i32
   };
 
   Value ceilDiv(Value a, Value b) {
@@ -159,8 +171,11 @@ private:
       BlockKernel kernel(k, (prefix + "_cells").str(), blocks, kCellsThreads);
       Type i32 = k.getI32Type();
       Value starts = kernel.shared(i32, {kSlotTileRows + 1});
-      Value places = kernel.shared(i32, {2 * columnBlocks});
+      Value places = kernel.shared(i32, {2 * columnBlocks * kCounters});
       Value found = kernel.shared(i32, {3});
+      Lists near{kernel.shared(i32, {kNearPairs}),
+                 kernel.shared(i32, {kNearPairs}),
+                 kernel.shared(i32, {kNearPairs})};
       Value count = k.toIndex(k.load(result.count, k.index(0)));
       k.loop(kernel.block, count, blocks, [&](Value number) {
         Tile tile = findTile(kernel, number, found);
@@ -170,11 +185,25 @@ private:
         kernel.barrier();
         tile.firstPair = k.load(starts, k.index(0));
         tile.end = k.load(starts, k.toIndex(tile.rows));
-        countCells(kernel, tile, starts, places);
-        kernel.barrier();
-        placeBlocks(kernel, tile, places);
-        kernel.barrier();
-        sortCells(kernel, tile, places);
+        Value isNear =
+            k.compare(CmpIPredicate::ule, k.sub(tile.end, tile.firstPair),
+                      k.i32(kNearPairs));
+        k.when(
+            isNear,
+            [&] {
+              near.base = tile.firstPair;
+              sortPairs(kernel, tile, starts, places, near);
+              kernel.barrier();
+              forEachPair(kernel, tile, [&](Value at) {
+                Value place = k.toIndex(k.sub(at, near.base));
+                k.store(k.load(near.cells, place), result.cells, k.toIndex(at));
+                k.store(k.load(near.pairs, place), result.pairs, k.toIndex(at));
+              });
+            },
+            [&] {
+              Lists far{unsorted, result.cells, result.pairs, k.i32(0)};
+              sortPairs(kernel, tile, starts, places, far);
+            });
         kernel.barrier();
       });
     });
@@ -216,10 +245,10 @@ private:
   }
 
   void forEachPlace(BlockKernel &kernel, llvm::function_ref<void(Value)> body) {
-    static_assert(2 * 320 / kSampledColumns <= kCellsThreads);
-    k.when(
-        k.compare(CmpIPredicate::ult, kernel.thread, k.index(2 * columnBlocks)),
-        [&] { body(kernel.thread); });
+    static_assert(2 * 320 / kSampledColumns * kCounters <= kCellsThreads);
+    Value exists = k.compare(CmpIPredicate::ult, kernel.thread,
+                             k.index(2 * columnBlocks * kCounters));
+    k.when(exists, [&] { body(kernel.thread); });
   }
 
   void forEachPair(BlockKernel &kernel, const Tile &tile,
@@ -228,41 +257,48 @@ private:
            k.i32(kCellsThreads), body);
   }
 
-  /// The warpgroup and block of columns of a cell, as one number.
-  Value getPlace(Value cell) {
+  /// The counter of a cell: by warpgroup, block of columns, and lane.
+  Value getPlace(BlockKernel &kernel, Value cell) {
     auto shift = [&](Value value, int64_t bits) -> Value {
       return arith::ShRUIOp::create(k, value, k.i32(bits));
     };
     static_assert(kWarpgroupRows == 64 && kSampledColumns == 16);
     Value column = shift(k.both(cell, k.i32(0xffff)), 4);
-    return k.toIndex(k.add(k.mul(shift(cell, 16 + 6), columnBlocks), column));
+    Value block = k.add(k.mul(shift(cell, 16 + 6), columnBlocks), column);
+    Value lane = k.both(k.toI32(kernel.thread), k.i32(kCounters - 1));
+    return k.toIndex(k.add(k.mul(block, kCounters), lane));
   }
 
-  Value countOne(Value places, Value place) {
+  /// What the counter of a cell has counted before.
+  Value countOne(BlockKernel &kernel, Value places, Value cell) {
     return memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::addi, k.i32(1),
-                                       places, place);
+                                       places, getPlace(kernel, cell));
   }
 
   void countCells(BlockKernel &kernel, const Tile &tile, Value starts,
-                  Value places) {
+                  Value places, const Lists &lists) {
     Value firstColumn = k.mul(tile.group, block.getGroupSize());
     forEachPair(kernel, tile, [&](Value at) {
       Value cell = getCell(at, starts, tile.rows, firstColumn);
-      k.store(cell, unsorted, k.toIndex(at));
-      countOne(places, getPlace(cell));
+      k.store(cell, lists.unsorted, k.toIndex(k.sub(at, lists.base)));
+      countOne(kernel, places, cell);
     });
   }
 
-  /// Counts become the places where blocks of columns begin.
+  /// Counts become the places where the pairs of a counter begin.
   void placeBlocks(BlockKernel &kernel, const Tile &tile, Value places) {
-    Value exists =
-        k.compare(CmpIPredicate::ult, kernel.thread, k.index(2 * columnBlocks));
+    Value exists = k.compare(CmpIPredicate::ult, kernel.thread,
+                             k.index(2 * columnBlocks * kCounters));
     Value known = k.choose(exists, kernel.thread, k.index(0));
     Value own = k.choose(exists, k.load(places, known), k.i32(0));
     Value begin = k.add(tile.firstPair, kernel.scan(own).before);
     forEachPlace(kernel, [&](Value place) {
       k.store(begin, places, place);
-      k.store(begin, result.blocks, {tile.number, place});
+      Value block = arith::DivUIOp::create(k, place, k.index(kCounters));
+      Value isFirst =
+          k.compare(CmpIPredicate::eq, k.mul(block, kCounters), place);
+      k.when(isFirst,
+             [&] { k.store(begin, result.blocks, {tile.number, block}); });
     });
     k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), [&] {
       k.store(tile.end, result.blocks,
@@ -271,14 +307,25 @@ private:
   }
 
   /// A thread takes the pairs that it has counted.
-  void sortCells(BlockKernel &kernel, const Tile &tile, Value places) {
+  void placePairs(BlockKernel &kernel, const Tile &tile, Value places,
+                  const Lists &lists) {
     forEachPair(kernel, tile, [&](Value at) {
-      Value cell = k.load(unsorted, k.toIndex(at));
+      Value cell = k.load(lists.unsorted, k.toIndex(k.sub(at, lists.base)));
       Value pair = k.load(block.getPairs(), k.toIndex(at));
-      Value place = k.toIndex(countOne(places, getPlace(cell)));
-      k.store(cell, result.cells, place);
-      k.store(pair, result.pairs, place);
+      Value place =
+          k.toIndex(k.sub(countOne(kernel, places, cell), lists.base));
+      k.store(cell, lists.cells, place);
+      k.store(pair, lists.pairs, place);
     });
+  }
+
+  void sortPairs(BlockKernel &kernel, const Tile &tile, Value starts,
+                 Value places, const Lists &lists) {
+    countCells(kernel, tile, starts, places, lists);
+    kernel.barrier();
+    placeBlocks(kernel, tile, places);
+    kernel.barrier();
+    placePairs(kernel, tile, places, lists);
   }
 
   /// The cell of the sorted pair `at`, whose row is the last that starts

@@ -47,6 +47,27 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
   return
 }
 
+// Products that are needed later are stored as pairs pick them.
+
+// CHECK-LABEL: func.func @kept(
+// CHECK-SAME:    %[[S:[a-z0-9]+]]: memref<?x16xf32>
+// CHECK:         function(@kept_experts1)
+// CHECK:           %[[PRODUCT:.*]] = llvm.load {{.*}} -> f32
+// CHECK:           memref.store %[[PRODUCT]], %[[S]][
+// CHECK:           llvm.atomicrmw fadd
+// CHECK:         return %[[S]]
+func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
+    %p: !list) -> !pairs {
+  %kept:2 = scf.execute_region -> (memref<?x512xf32>, !pairs) no_inline {
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%s : !pairs) {omnimoe.kept, schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    scf.yield %y, %s : memref<?x512xf32>, !pairs
+  }
+  return %kept#1 : !pairs
+}
+
 // A region that may be inlined is nobody's kernel.
 
 // CHECK-LABEL: func.func @other_region(

@@ -1,12 +1,21 @@
 //===- FuseExpertBlocks.cpp - One kernel for an expert-centric block ------===//
+//
+// What products are needed for besides the coefficients, such as a gradient,
+// gets them as a second result of the region.
+//
+//===----------------------------------------------------------------------===//
 
 #include "ElementwiseChain.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_FUSEEXPERTBLOCKSPASS
@@ -23,13 +32,26 @@ static bool isOnlyFor(Operation *op, Operation *user) {
                       [&](Operation *other) { return other == user; });
 }
 
+/// True if whatever needs the result of `op` besides `user` can do so behind
+/// `last`: it comes later, or only stores it.
+static bool canBeKept(Operation *op, Operation *user, Operation *last) {
+  return op->getBlock() == last->getBlock() &&
+         llvm::all_of(op->getUsers(), [&](Operation *other) {
+           Operation *above = last->getBlock()->findAncestorOpInBlock(*other);
+           return other == user ||
+                  (above &&
+                   (last->isBeforeInBlock(above) ||
+                    isa<bufferization::MaterializeInDestinationOp>(other)));
+         });
+}
+
 /// What computes the coefficients of `combine` from products of the same
 /// dispatch, in order, or nothing.
 static SmallVector<Operation *> getProducers(CombineOp combine) {
   Operation *last = combine.getCoefficients().getDefiningOp();
   auto isProducts = [&](Operation *op, Operation *user) {
     auto matmul = dyn_cast_or_null<GroupedMatmulOp>(op);
-    return matmul && isOnlyFor(op, user) &&
+    return matmul && canBeKept(op, user, combine) &&
            matmul.getDispatch() == combine.getDispatch();
   };
   if (isProducts(last, combine))
@@ -42,6 +64,52 @@ static SmallVector<Operation *> getProducers(CombineOp combine) {
     if (isProducts(input.getDefiningOp(), payload))
       return {input.getDefiningOp(), payload};
   return {};
+}
+
+/// Moves `ops`, the first of which makes products, and `combine` into a region.
+static void fuse(RewriterBase &rewriter, SmallVector<Operation *> ops,
+                 CombineOp combine) {
+  Location loc = combine.getLoc();
+  auto matmul = cast<GroupedMatmulOp>(ops.front());
+  Operation *user = ops.size() > 1 ? ops[1] : combine.getOperation();
+  SmallVector<Value> results{combine->getResult(0)};
+  if (!isOnlyFor(matmul, user)) {
+    // The kernel stores products of pairs; those with an expert of nobody are
+    // 0.
+    rewriter.setInsertionPoint(matmul);
+    Type type = getElementTypeOrSelf(matmul.getProducts().getType());
+    Value zero =
+        arith::ConstantOp::create(rewriter, loc, rewriter.getZeroAttr(type));
+    Value zeros =
+        linalg::FillOp::create(rewriter, loc, zero, matmul.getProducts())
+            .getResult(0);
+    rewriter.modifyOpInPlace(
+        matmul, [&] { matmul.getProductsMutable().assign(zeros); });
+    matmul->setAttr(kKeptProductsAttrName, rewriter.getUnitAttr());
+    results.push_back(matmul->getResult(0));
+  }
+  rewriter.setInsertionPoint(combine);
+  auto region = scf::ExecuteRegionOp::create(
+      rewriter, loc, ValueRange(results).getTypes(), /*no_inline=*/true);
+  SmallVector<Operation *> early;
+  for (auto [result, kept] : llvm::zip_equal(results, region.getResults())) {
+    for (Operation *other : result.getUsers())
+      if (!llvm::is_contained(ops, other) && other != combine &&
+          other->isBeforeInBlock(combine))
+        early.push_back(other);
+    rewriter.replaceUsesWithIf(result, kept, [&](OpOperand &use) {
+      return !llvm::is_contained(ops, use.getOwner()) &&
+             use.getOwner() != combine;
+    });
+  }
+  for (Operation *store : early)
+    rewriter.moveOpAfter(store, region);
+  Block *body = rewriter.createBlock(&region.getRegion());
+  ops.push_back(combine);
+  for (Operation *op : ops)
+    rewriter.moveOpBefore(op, body, body->end());
+  rewriter.setInsertionPointToEnd(body);
+  scf::YieldOp::create(rewriter, loc, results);
 }
 
 namespace {
@@ -58,17 +126,7 @@ struct FuseExpertBlocksPass
       SmallVector<Operation *> ops = getProducers(combine);
       if (ops.empty())
         continue;
-      rewriter.setInsertionPoint(combine);
-      auto region = scf::ExecuteRegionOp::create(rewriter, combine.getLoc(),
-                                                 combine->getResultTypes(),
-                                                 /*no_inline=*/true);
-      Block *body = rewriter.createBlock(&region.getRegion());
-      rewriter.replaceAllUsesWith(combine->getResults(), region.getResults());
-      ops.push_back(combine);
-      for (Operation *op : ops)
-        rewriter.moveOpBefore(op, body, body->end());
-      rewriter.setInsertionPointToEnd(body);
-      scf::YieldOp::create(rewriter, combine.getLoc(), combine->getResults());
+      fuse(rewriter, ops, combine);
       ++numFused;
     }
   }

@@ -46,6 +46,8 @@ struct ExpertBlock {
   CombineOp combine;
   GroupedMatmulOp matmul;
   SmallVector<Operation *> ops;
+  /// What stores the products, as a gradient needs them; null if nothing does.
+  Operation *save = nullptr;
   Operation *getLast() const { return ops.back(); }
 };
 
@@ -58,6 +60,11 @@ struct Version {
   int64_t estimatedTokens; ///< the T that the estimates are for
 };
 } // namespace
+
+static bool isStore(Operation *op) {
+  return isa<bufferization::MaterializeInDestinationOp>(op) &&
+         op->getNumResults() == 0;
+}
 
 /// Walks from the combine's coefficients back through element-wise operations
 /// to the one grouped_matmul on the same experts.
@@ -97,10 +104,14 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   // What something else needs as well has a tile of its own, and is not to be
   // computed once more for every version.
   for (Operation *op : ArrayRef(feeding.getArrayRef()).drop_front())
-    if (llvm::any_of(op->getUsers(), [&](Operation *user) {
-          return !feeding.contains(user) && !isa<tensor::DimOp>(user);
-        }))
-      return std::nullopt;
+    for (Operation *user : op->getUsers()) {
+      if (feeding.contains(user) || isa<tensor::DimOp>(user))
+        continue;
+      if (op != block.matmul || block.save || !isStore(user) ||
+          user->getBlock() != op->getBlock())
+        return std::nullopt;
+      block.save = user;
+    }
   block.ops = feeding.takeVector();
   llvm::sort(block.ops,
              [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
@@ -108,8 +119,7 @@ static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
   Operation *last = block.getLast();
   if (last->hasOneUse()) {
     Operation *user = *last->user_begin();
-    if (isa<bufferization::MaterializeInDestinationOp>(user) &&
-        user->getNumResults() == 0 && user->getBlock() == last->getBlock())
+    if (isStore(user) && user->getBlock() == last->getBlock())
       block.ops.push_back(user);
   }
   return block;
@@ -223,6 +233,12 @@ struct SelectSchedulePass
       only.schedule = choose(only.estimates)->schedule;
     }
     return versions;
+  }
+
+  bool anyGrouped(ArrayRef<Version> versions) {
+    return target.isGPU() && llvm::any_of(versions, [](const Version &version) {
+             return version.schedule.getKind() == ScheduleKind::ExpertCentric;
+           });
   }
 
   static void setSchedule(Operation *op, ScheduleAttr schedule) {
@@ -407,6 +423,10 @@ struct SelectSchedulePass
         continue;
       ExpertBlock &block = *match;
       SmallVector<Version> versions = getVersions(block);
+      // Products that are saved are in memory anyway, unless one kernel
+      // computes all of the block: each operation is then scheduled by itself.
+      if (block.save && !anyGrouped(versions))
+        continue;
       if (versions.empty()) {
         (void)refuse(block.combine);
         return signalPassFailure();
@@ -421,13 +441,17 @@ struct SelectSchedulePass
         continue;
       }
       Operation *last = block.getLast();
+      if (block.save) {
+        rewriter.moveOpBefore(block.save, last);
+        block.ops.insert(std::prev(block.ops.end()), block.save);
+      }
       rewriter.setInsertionPoint(last);
       Value tokens = tensor::DimOp::create(rewriter, block.combine.getLoc(),
                                            block.combine.getExperts(), 0);
       rewriter.replaceOp(last, emitVersions(rewriter, block, tokens, versions));
       block.ops.pop_back();
       for (Operation *op : llvm::reverse(block.ops))
-        if (isOpTriviallyDead(op))
+        if (op == block.save || isOpTriviallyDead(op))
           rewriter.eraseOp(op);
     }
     if (failed(scheduleRest()))

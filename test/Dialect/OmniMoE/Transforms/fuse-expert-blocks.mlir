@@ -51,20 +51,50 @@ func.func @bare(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0
 
 // -----
 
-// Left alone: products that something else needs, and what has no dispatch.
+// Products that are needed later are a second result, and zero for a pair whose
+// expert is nobody; what only stores them moves behind the region.
 
 !ids = tensor<?x16xi32>
 !pairs = tensor<?x16xf32>
 !list = tensor<?xi32>
-// CHECK-LABEL: func.func @needed_elsewhere(
-// CHECK-NOT:     scf.execute_region
-func.func @needed_elsewhere(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>,
-    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list) -> (tensor<?x512xf32>, !pairs) {
+// CHECK-LABEL: func.func @saved(
+// CHECK-SAME:    %[[S0:[a-z0-9]+]]: tensor<?x16xf32>
+// CHECK:         %[[ZEROS:.*]] = linalg.fill ins(%{{.*}} : f32) outs(%[[S0]]
+// CHECK:         %[[R:.*]]:2 = scf.execute_region -> (tensor<?x512xf32>, tensor<?x16xf32>) no_inline {
+// CHECK-NEXT:      %[[S:.*]] = omnimoe.grouped_matmul {{.*}} outs(%[[ZEROS]] : {{.*}}) {omnimoe.kept}
+// CHECK-NEXT:      %[[SUM:.*]] = omnimoe.combine to_tokens ins(%[[S]],
+// CHECK-NEXT:      scf.yield %[[SUM]], %[[S]]
+// CHECK:         bufferization.materialize_in_destination %[[R]]#1
+// CHECK:         return %[[R]]#0, %[[R]]#1
+func.func @saved(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list, %m: memref<?x16xf32>) -> (tensor<?x512xf32>, !pairs) {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
     dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  bufferization.materialize_in_destination %s in restrict writable %m : (!pairs, memref<?x16xf32>) -> ()
   %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
     dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
   return %y, %s : tensor<?x512xf32>, !pairs
+}
+
+// -----
+
+// Left alone: products that something needs before the sum, and what has no
+// dispatch.
+
+!ids = tensor<?x16xi32>
+!pairs = tensor<?x16xf32>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @needed_before(
+// CHECK-NOT:     scf.execute_region
+func.func @needed_before(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs, %y0: tensor<?x512xf32>,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list, %i: index) -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %first = tensor.extract %s[%i, %i] : !pairs
+  %y1 = linalg.fill ins(%first : f32) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%y1 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
 }
 
 // CHECK-LABEL: func.func @token_centric(

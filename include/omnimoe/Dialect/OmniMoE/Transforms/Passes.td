@@ -314,7 +314,9 @@ def FuseExpertBlocksPass : Pass<"omnimoe-fuse-expert-blocks", "::mlir::func::Fun
     move into one `scf.execute_region` that is not to be inlined, if nothing else
     needs the values between them. Later passes leave the region whole, and
     `convert-omnimoe-expert-block-to-gpu` makes one kernel of it: products of
-    slots stay in registers until they are coefficients.
+    slots stay in registers until they are coefficients. Products that are needed
+    later, as by a gradient, are a second result of the region; the
+    `grouped_matmul` is then marked `omnimoe.kept` and starts from zeros.
 
     Before:
     ```mlir

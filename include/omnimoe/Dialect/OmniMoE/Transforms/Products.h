@@ -68,6 +68,10 @@ bool suitsWarpgroups(ArrayRef<MatrixProduct> products);
 /// On the loop over a product's tiles: blocks that share the sums of one.
 inline constexpr llvm::StringLiteral kPartsAttrName = "omnimoe.parts";
 
+/// On a `grouped_matmul` of a fused expert block whose products are needed in
+/// memory besides.
+inline constexpr llvm::StringLiteral kKeptProductsAttrName = "omnimoe.kept";
+
 /// In how many parts the sums of a large tile are computed, up to how many rows
 /// of the result: the fewer tiles there are, the more parts.
 struct ProductParts {
