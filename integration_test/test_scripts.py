@@ -112,3 +112,30 @@ def test_sanitize_gpu_refuses():
     done = subprocess.run([script, "--nonsense"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "unknown argument '--nonsense'" in done.stderr
+
+
+def test_tuning_benchmark_says_what_is_missing(tmp_path):
+    environment = {**os.environ, "OMNIMOE_CUDA_DRIVER": str(tmp_path / "none")}
+    command = [sys.executable, str(ROOT / "benchmarks" / "tune.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "tune.py: there is no GPU to measure on: " in done.stderr
+
+
+def test_tuning_benchmark_sums_up(tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from benchmarks import tune
+shapes = [(tune.Sizes(*sizes), tokens) for *sizes, counts in tune.GRID for tokens in counts]
+assert len(set(shapes)) == len(shapes) >= 40
+few, many = (tune.expected(tune.Sizes(320, 1024, 512), tokens) for tokens in (1, 4096))
+assert (few.chosen, many.chosen) == ("token_centric", "expert_centric")
+few.seconds, many.seconds = dict(few.estimates), {{"token_centric": 2e-3, "expert_centric": 3e-3}}
+assert "at 1; worst: 50 % at T=4096" in tune.summary([few, many])
+few.failure = "no memory"
+assert tune.table_of([few, many]) == {{"bf16-n102400-r1-d1024-k512": {{4096: many.seconds}}}}
+assert "no memory" in tune.line(few) and "loss  50 %" in tune.line(many)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -62,6 +62,9 @@ typedef struct OmniMoeOptions {
   int64_t cache_bytes; /* size the cache is trimmed to; 0: 512 MiB            */
   const char *dump_dir; /* folder for the IR of the stages; NULL: none */
   const char *dump; /* comma-separated stages, or "all"; NULL: "all"       */
+  const char *measured; /* seconds that schedules were measured to take, as
+                           omnimoe-select-schedule takes them, separated by
+                           commas; NULL: all are estimated */
 } OmniMoeOptions;
 
 typedef struct OmniMoeExecutable OmniMoeExecutable;
@@ -123,9 +126,9 @@ OMNIMOE_EXPORT OmniMoeStatus
 omnimoe_executable_load(const char *path, OmniMoeExecutable **executable);
 
 /* What the program is, as JSON: {"entry", "target", "chip", "inputs": [{"type":
-   "f32", "shape": [-1, 512]}], "outputs": [...], "schedules": [{"schedule",
-   "min_tokens", "max_tokens", "tokens", "estimates": {...}}], "cached": bool,
-   "compile_seconds": number}. -1 stands for T, the number of tokens. */
+   "f32", "shape": [-1, 512]}], "outputs": [...], "schedules": [{"block",
+   "schedule", "min_tokens", "max_tokens", "tokens", "estimates": {...},
+   "measured": {...}}], "cached": bool, "compile_seconds": number}. -1 stands for T, the number of tokens. */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_info(
     const OmniMoeExecutable *executable, OmniMoeString *json);
 

@@ -81,6 +81,7 @@ static OmniMoeStatus readOptions(const OmniMoeOptions &options,
   request.options.schedule = schedule.str();
   request.options.threads = options.threads;
   request.options.deterministic = options.deterministic != 0;
+  request.options.measured = options.measured ? options.measured : "";
   request.cacheDirectory = options.cache_dir ? options.cache_dir : "";
   request.cacheBytes = options.cache_bytes;
   request.dumpDirectory = options.dump_dir ? options.dump_dir : "";

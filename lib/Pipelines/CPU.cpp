@@ -79,7 +79,7 @@ mlir::omnimoe::getCPUStages(const CPUPipelineOptions &options) {
        [copy](OpPassManager &pm) {
          // Every schedule of a CPU gives the same bits every time.
          buildSchedule(pm, copy->schedule, copy->threads,
-                       /*deterministic=*/true);
+                       /*deterministic=*/true, copy->measured);
        }},
       {"tile", [copy](OpPassManager &pm) { buildTile(pm, *copy); }},
       {"reorder", [](OpPassManager &pm) { buildReorder(pm); }},

@@ -27,7 +27,8 @@ void mlir::omnimoe::addContract(OpPassManager &pm, StringRef stage) {
 }
 
 void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
-                                  int64_t threads, bool deterministic) {
+                                  int64_t threads, bool deterministic,
+                                  ArrayRef<std::string> measured) {
   // arith and math on whole tensors mean the same element by element.
   pm.addPass(createConvertElementwiseToLinalgPass());
   addCleanup(pm);
@@ -39,6 +40,7 @@ void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
   options.schedule = schedule.str();
   options.threads = threads;
   options.deterministic = deterministic;
+  options.measured.assign(measured.begin(), measured.end());
   pm.addPass(createSelectSchedulePass(options));
   addContract(pm, "schedule");
 }

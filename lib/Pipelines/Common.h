@@ -16,7 +16,7 @@ void addContract(OpPassManager &pm, StringRef stage);
 
 /// Destinations, f32 sums, element-wise fusion, and the schedule of each block.
 void buildSchedule(OpPassManager &pm, StringRef schedule, int64_t threads,
-                   bool deterministic);
+                   bool deterministic, ArrayRef<std::string> measured);
 
 /// Tensors to memrefs, in the caller's memory where that is possible, and the
 /// workspace for the rest. `addScratch` may add passes that lower operations

@@ -22,7 +22,8 @@ static void buildAttachAndSchedule(OpPassManager &pm,
   AttachTargetPassOptions target;
   target.chip = options.chip;
   pm.addPass(createAttachTargetPass(target));
-  buildSchedule(pm, options.schedule, /*threads=*/0, options.deterministic);
+  buildSchedule(pm, options.schedule, /*threads=*/0, options.deterministic,
+                options.measured);
 }
 
 static void buildKernel(OpPassManager &pm, const GPUPipelineOptions &options) {

@@ -30,6 +30,12 @@ static constexpr StringLiteral kPTXStage = "ptx";
 /// Attribute of a module with the names of its kernels in order.
 static constexpr StringLiteral kKernelsAttr = "omnimoe.kernels";
 
+static SmallVector<std::string> getMeasured(const CompileOptions &options) {
+  SmallVector<StringRef> entries;
+  StringRef(options.measured).split(entries, ',', -1, /*KeepEmpty=*/false);
+  return llvm::map_to_vector(entries, [](StringRef e) { return e.str(); });
+}
+
 /// The stages of MLIR passes for "cpu" or a GPU.
 static SmallVector<Stage> getPassStages(StringRef target,
                                         const CompileOptions &options) {
@@ -37,12 +43,14 @@ static SmallVector<Stage> getPassStages(StringRef target,
     CPUPipelineOptions pipeline;
     pipeline.schedule = options.schedule;
     pipeline.threads = options.threads;
+    pipeline.measured = getMeasured(options);
     return getCPUStages(pipeline);
   }
   GPUPipelineOptions pipeline;
   pipeline.chip = target.str();
   pipeline.schedule = options.schedule;
   pipeline.deterministic = options.deterministic;
+  pipeline.measured = getMeasured(options);
   return getGPUStages(pipeline);
 }
 
@@ -72,11 +80,15 @@ StringRef mlir::omnimoe::getStageExtension(StringRef stage) {
 /// The pipeline with its options, in pass pipeline syntax.
 static std::string getPipelineText(StringRef target,
                                    const CompileOptions &options) {
+  std::string shared = " schedule=" + options.schedule;
+  if (!options.measured.empty())
+    shared += " measured=" + options.measured;
   if (target != "cpu")
-    return "builtin.module(omnimoe-to-nvvm{chip=" + target.str() +
-           " schedule=" + options.schedule + "},omnimoe-host-to-llvm)";
-  return "builtin.module(omnimoe-to-llvm{schedule=" + options.schedule +
-         " threads=" + std::to_string(options.threads) + "})";
+    return "builtin.module(omnimoe-to-nvvm{chip=" + target.str() + shared +
+           (options.deterministic ? " deterministic=true" : "") +
+           "},omnimoe-host-to-llvm)";
+  return "builtin.module(omnimoe-to-llvm{threads=" +
+         std::to_string(options.threads) + shared + "})";
 }
 
 /// Writes a file that `omni-opt --run-reproducer` repeats the failure with and

@@ -69,11 +69,11 @@ static std::string writeMetadata(const ProgramFile &program) {
       {"inputs", toJSON(program.signature.inputs)},
       {"outputs", toJSON(program.signature.outputs)},
       {"schedules", json::Array(program.schedules)},
-      {"options",
-       json::Object{{"target", program.options.target},
-                    {"schedule", program.options.schedule},
-                    {"threads", program.options.threads},
-                    {"deterministic", program.options.deterministic}}}};
+      {"options", json::Object{{"target", program.options.target},
+                               {"schedule", program.options.schedule},
+                               {"threads", program.options.threads},
+                               {"deterministic", program.options.deterministic},
+                               {"measured", program.options.measured}}}};
   std::string text;
   llvm::raw_string_ostream(text) << json::Value(std::move(object));
   return text;
@@ -92,7 +92,8 @@ static bool readMetadata(StringRef text, ProgramFile &program) {
   auto entry = object->getString("entry"), chip = object->getString("chip"),
        target = object->getString("target"),
        wanted = options->getString("target"),
-       schedule = options->getString("schedule");
+       schedule = options->getString("schedule"),
+       measured = options->getString("measured");
   const json::Array *schedules = object->getArray("schedules"),
                     *kernels = object->getArray("kernels");
   auto threads = options->getInteger("threads");
@@ -112,7 +113,11 @@ static bool readMetadata(StringRef text, ProgramFile &program) {
   program.target = target->str();
   program.chip = chip->str();
   program.schedules = *schedules;
-  program.options = {wanted->str(), schedule->str(), *threads, *deterministic,
+  program.options = {wanted->str(),
+                     schedule->str(),
+                     *threads,
+                     *deterministic,
+                     measured.value_or("").str(),
                      /*symbolPrefix=*/""};
   return true;
 }

@@ -84,7 +84,7 @@ std::string mlir::omnimoe::getProgramKey(StringRef source,
        {StringRef(OMNIMOE_VERSION), StringRef(OMNIMOE_LLVM_VERSION),
         StringRef(getBuildId()), StringRef(host.triple), StringRef(host.chip),
         StringRef(host.allFeatures), StringRef(options.target),
-        StringRef(options.schedule), source})
+        StringRef(options.schedule), StringRef(options.measured), source})
     add(part);
   for (int64_t number :
        {options.threads, int64_t(options.deterministic), host.units,

@@ -2,7 +2,7 @@
 
 | variable | meaning |
 | --- | --- |
-| `OMNIMOE_CACHE_DIR` | folder of the disk cache (default `~/.cache/omnimoe`; empty: none) |
+| `OMNIMOE_CACHE_DIR` | folder of the disk cache and of what was tuned (default `~/.cache/omnimoe`; empty: none) |
 | `OMNIMOE_DUMP` | `<stage,...|all>:<dir>`: writes the IR of stages of each compilation |
 | `OMNIMOE_TARGET` | what `target="auto"` means |
 | `OMNIMOE_NUM_THREADS` | threads that programs use, read when omnimoe is imported |

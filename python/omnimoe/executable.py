@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-from . import _core, _settings
+from . import _core, _settings, _tuned
 from ._arrays import DTYPES, Shape, shape_text
 from ._names import SCHEDULES, check_name, closest
 from .errors import ArgumentError, DeviceError
@@ -31,7 +31,9 @@ class ScheduleChoice:
     """The schedule of the calls with `min_tokens` <= T < `max_tokens`.
 
     `max_tokens` is None where there is no limit. `estimates` are the seconds
-    that the cost model expects of each schedule for `tokens` tokens.
+    that the cost model expects of each schedule for `tokens` tokens, `measured`
+    those that they took, if the choice was made by them. `block` names the
+    shapes and types of the experts.
     """
 
     schedule: str
@@ -39,6 +41,13 @@ class ScheduleChoice:
     max_tokens: Optional[int]
     estimates: Dict[str, Any]
     tokens: int
+    block: str = ""
+    measured: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """What the choice was made by: "measured" or "estimated" seconds."""
+        return "measured" if self.measured else "estimated"
 
 
 class Executable(_core.Executable):
@@ -101,6 +110,8 @@ class Executable(_core.Executable):
                 _limit(entry.get("max_tokens")),
                 dict(entry.get("estimates", {})),
                 int(entry.get("tokens", 0)),
+                str(entry.get("block", "")),
+                dict(entry.get("measured", {})),
             )
             for entry in self._description.get("schedules", [])
         )
@@ -201,25 +212,32 @@ def compile_text(
     deterministic: bool = False,
     dump: Optional[Tuple[str, str]] = None,
     names: Sequence[str] = (),
+    measured: Optional[str] = None,
 ) -> Executable:
     """Compiles MLIR text; nothing is remembered in memory.
 
     Args:
+      measured: what is known of schedules, see `_tuned.option`; None for what
+        the tables have.
       dump: (stages, folder) to write the IR to. The disk cache is not read
         then, since a program found there has no IR to write.
       names: what messages call the arguments.
     """
     check_name("schedule", schedule, SCHEDULES)
+    target = resolve(target)
+    if measured is None:
+        measured = _tuned.find(text, target) if schedule == "auto" else ""
     folder = None if dump else _settings.cache_dir()
     executable = Executable(
         text,
-        target=resolve(target),
+        target=target,
         schedule=schedule,
         threads=_settings.planned_threads,
         deterministic=bool(deterministic),
         cache_dir="" if folder is None else str(folder),
         dump_dir=dump[1] if dump else "",
         dump=dump[0] if dump else "",
+        measured=measured,
     )._finish(names)
     _settings.log.info(
         "%s %s in %.3f s, schedule %s",

@@ -110,7 +110,8 @@ def experts(
       experts: int32 [T, K]. A pair whose id is outside [0, N) adds nothing.
       gate: None, or shape and type of `up`.
       activation: silu, gelu (by erf), gelu_tanh, relu, relu2, identity.
-      schedule: auto (the cost model chooses), token_centric, expert_centric,
+      schedule: auto (by what was measured, see `omnimoe.compile`, or else by the
+        cost model), token_centric, expert_centric,
         dense, hybrid. It changes the order of the work, not the result beyond
         rounding.
       deterministic: bitwise equal results from run to run.

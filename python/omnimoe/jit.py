@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import _cache, _settings
+from . import _cache, _settings, _tune
 from ._arrays import DTYPES, MLIR_TYPES, Argument, Shape, describe
 from ._checks import device
 from ._names import SCHEDULES, check_name
@@ -44,13 +44,14 @@ class _Layout(NamedTuple):
 
 class _Text(NamedTuple):
     """A traced function: MLIR text, the target of its arguments, its options,
-    and the names of its arguments."""
+    and the names of its arguments; these too, as far as they are known."""
 
     text: str
     target: str
     schedule: str
     deterministic: bool
     names: List[str]
+    arrays: Tuple[Any, ...] = ()
 
 
 class JitFunction:
@@ -164,7 +165,7 @@ class JitFunction:
         traced = trace(functools.partial(self._call_split, layout), _entry_name(self), arguments)
         schedule = self.schedule if self.schedule != "auto" else traced.schedule
         deterministic = self.deterministic or traced.deterministic
-        return _Text(traced.text, target, schedule, deterministic, labels)
+        return _Text(traced.text, target, schedule, deterministic, labels, arrays)
 
 
 def _labels(layout: _Layout) -> List[str]:
@@ -237,6 +238,7 @@ def compile(
     deterministic: bool = False,
     dump: Union[str, "os.PathLike[str]", None] = None,
     args: Optional[Sequence[Any]] = None,
+    tune: bool = False,
 ) -> Executable:
     """Compiles MLIR text, a file of it, or a function.
 
@@ -251,7 +253,16 @@ def compile(
       dump: folder that receives the IR of every stage, or `"<stage,...>:<dir>"`
         for some stages; default: what `OMNIMOE_DUMP` says.
       args: for a function: its arguments, as arrays or `TensorSpec`s. Not
-        needed if the function was called with one set of types only.
+        needed if the function was called with one set of types only. For MLIR
+        text: the arrays to tune with.
+      tune: measure the schedules instead of estimating them. Each one that the
+        target has for the program's experts is compiled and timed, in seconds,
+        on `args` with their T tokens and with the first 1, 4, 16, ... of these.
+        What was found goes into a table of this machine in the cache folder
+        (`tuned/*.json`, which `clear_cache` leaves alone), for experts of these
+        sizes, types and K: later compilations and calls, also in other
+        processes, choose by it. The arrays are read only; on a GPU their
+        framework's current stream is used.
 
     Returns:
       An Executable, with arguments in the order of the function.
@@ -263,12 +274,13 @@ def compile(
     """
     check_name("schedule", schedule, SCHEDULES)
     names: List[str] = []
+    arrays: Sequence[Any] = args or ()
     if callable(ir_or_function):
         function = (
             ir_or_function if isinstance(ir_or_function, JitFunction) else jit(ir_or_function)
         )
         traced = _text_of(function, args)
-        text, names = traced.text, traced.names
+        text, names, arrays = traced.text, traced.names, traced.arrays
         target = target if target != "auto" else traced.target
         schedule = schedule if schedule != "auto" else traced.schedule
         deterministic = deterministic or traced.deterministic
@@ -278,6 +290,12 @@ def compile(
         wanted: Optional[Tuple[str, str]] = _settings.parse_dump(os.fspath(dump), "dump")
     else:
         wanted = _settings.environment_dump()
+    measured: Optional[str] = None
+    if tune:
+        _check_tuning(schedule, arrays, names)
+        measured = _tune.tune(text, arrays, target=target, names=names)
+        # Calls that follow are to meet what was found.
+        _cache.clear_cache(disk=False)
     return compile_text(
         text,
         target=target,
@@ -285,7 +303,19 @@ def compile(
         deterministic=deterministic,
         dump=wanted,
         names=names,
+        measured=measured,
     )
+
+
+def _check_tuning(schedule: str, arrays: Sequence[Any], names: Sequence[str]) -> None:
+    if schedule != "auto":
+        raise ArgumentError(f"schedule: expected 'auto' to tune, got {schedule!r}")
+    if not arrays:
+        raise ArgumentError("args: expected the program's arguments, as arrays to tune with")
+    for index, array in enumerate(arrays):
+        if isinstance(array, TensorSpec):
+            label = names[index] if names else f"args[{index}]"
+            raise ArgumentError(f"{label}: expected an array to tune with, got a TensorSpec")
 
 
 def _text_of(function: JitFunction, args: Optional[Sequence[Any]]) -> _Text:

@@ -19,7 +19,8 @@ static const char *orNull(const std::string &text) {
 Executable::Executable(const std::string &ir, const std::string &target,
                        const std::string &schedule, int threads,
                        bool deterministic, const std::string &cacheDir,
-                       const std::string &dumpDir, const std::string &dump) {
+                       const std::string &dumpDir, const std::string &dump,
+                       const std::string &measured) {
   OmniMoeOptions options;
   omnimoe_default_options(&options);
   options.target = orNull(target);
@@ -29,6 +30,7 @@ Executable::Executable(const std::string &ir, const std::string &target,
   options.cache_dir = orNull(cacheDir);
   options.dump_dir = orNull(dumpDir);
   options.dump = orNull(dump);
+  options.measured = orNull(measured);
   OmniMoeStatus status;
   {
     py::gil_scoped_release unlocked;

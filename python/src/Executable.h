@@ -27,7 +27,7 @@ public:
   Executable(const std::string &ir, const std::string &target,
              const std::string &schedule, int threads, bool deterministic,
              const std::string &cacheDir, const std::string &dumpDir,
-             const std::string &dump);
+             const std::string &dump, const std::string &measured);
   /// Loads a saved program.
   explicit Executable(const std::string &path);
   ~Executable();

@@ -54,6 +54,21 @@ static py::object findInvalidId(py::handle object, int64_t limit) {
   return py::none();
 }
 
+/// Waits for what is enqueued on the stream that `array` is used on.
+static void synchronize(py::handle array) {
+  View view;
+  if (!readArray(array, view) || !view.onCUDA() || !view.numElements())
+    return;
+  char byte;
+  void *stream = Framework(view, array).currentStream();
+  OmniMoeStatus status;
+  {
+    py::gil_scoped_release unlocked;
+    status = omnimoe_copy_to_host(&byte, view.data, 1, stream);
+  }
+  check(status);
+}
+
 static py::str text(OmniMoeStatus (*function)(OmniMoeString *)) {
   OmniMoeString string{nullptr, 0};
   check(function(&string));
@@ -78,10 +93,11 @@ PYBIND11_MODULE(_core, module) {
   py::class_<Executable>(module, "Executable")
       .def(py::init<const std::string &, const std::string &,
                     const std::string &, int, bool, const std::string &,
-                    const std::string &, const std::string &>(),
+                    const std::string &, const std::string &,
+                    const std::string &>(),
            py::arg("ir"), py::kw_only(), py::arg("target"), py::arg("schedule"),
            py::arg("threads"), py::arg("deterministic"), py::arg("cache_dir"),
-           py::arg("dump_dir"), py::arg("dump"))
+           py::arg("dump_dir"), py::arg("dump"), py::arg("measured"))
       .def(py::init<const std::string &>(), py::kw_only(), py::arg("path"))
       .def("__call__", &Executable::call)
       .def("invoke", &Executable::invoke, py::kw_only(),
@@ -111,6 +127,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("describe", &describe);
   module.def("find_invalid_id", &findInvalidId);
   module.def("run_pipeline", &runPipeline);
+  module.def("synchronize", &synchronize);
   module.def("version", [] { return std::string(omnimoe_version()); });
   module.def("targets", [] { return text(omnimoe_targets); });
   module.def("devices", [] { return text(omnimoe_devices); });

@@ -200,6 +200,25 @@ static void testCache(const char *directory) {
   omnimoe_executable_destroy(first);
 }
 
+static void testMeasured(void) {
+  OmniMoeExecutable *executable;
+  OmniMoeOptions options;
+  OmniMoeString text;
+
+  omnimoe_default_options(&options);
+  options.measured = "f32-n8-r1-d32-k4:1=dense=1,"
+                     "f32-n16-r1-d32-k4:1=dense=1e-6:1=token_centric=2e-6";
+  executable = compileWith(&options);
+  OK(omnimoe_executable_info(executable, &text));
+  CHECK(strstr(text.data, "\"measured\":{\"dense\":") != NULL);
+  CHECK(strstr(text.data, "\"schedule\":\"dense\"") != NULL);
+  omnimoe_string_destroy(text);
+  omnimoe_executable_destroy(executable);
+  options.measured = "f32-n16-r1-d32-k4:1=fast=1";
+  FAILS(compile(expertsIR, &options), OMNIMOE_COMPILE_ERROR,
+        "got 'f32-n16-r1-d32-k4:1=fast=1'");
+}
+
 static void testSave(const char *directory) {
   char path[2048];
   OmniMoeExecutable *executable = compileOrDie(expertsIR), *loaded = NULL;
@@ -249,5 +268,6 @@ void testCompile(const char *directory) {
   testStages();
   testDump(directory);
   testCache(directory);
+  testMeasured();
   testSave(directory);
 }

@@ -236,6 +236,19 @@ with pytest.raises(omnimoe.DeviceError, match="expected an array on cuda:1 as"):
 """)
 
 
+def test_tuning(on_gpu, tmp_path):
+    on_gpu("""
+gpu = experts(1)
+fake_gpu.clear()
+tuned = omnimoe.compile(omnimoe.experts, args=gpu, tune=True)
+assert tuned.schedule == "token_centric" and tuned.schedules[0].measured
+assert {launch["device"] for launch in fake_gpu.launches()} == {1}
+assert len(fake_gpu.launches()) > 2 and "cuMemcpyDtoHAsync" in fake_gpu.log()
+""")
+    table = (tmp_path / "cache" / "tuned" / "fake-gpu.json").read_text()
+    assert '"f32-n32-r1-d64-k4": {\n"5": {"token_centric": ' in table
+
+
 def test_disk_cache(on_gpu, tmp_path):
     script = """
 import sys

@@ -37,6 +37,10 @@ struct CPUPipelineOptions : PassPipelineOptions<CPUPipelineOptions> {
       *this, "vector-bits",
       llvm::cl::desc("Width of the vector registers; 0 means the host's"),
       llvm::cl::init(0)};
+  ListOption<std::string> measured{
+      *this, "measured",
+      llvm::cl::desc("Measured schedules, as omnimoe-select-schedule takes "
+                     "them")};
 };
 
 /// Options of `omnimoe-to-nvvm`.
@@ -67,6 +71,10 @@ struct GPUPipelineOptions : PassPipelineOptions<GPUPipelineOptions> {
       llvm::cl::desc("What the kernels end as: nvvm, isa (PTX) or bin (cubin, "
                      "needs ptxas)"),
       llvm::cl::init("isa")};
+  ListOption<std::string> measured{
+      *this, "measured",
+      llvm::cl::desc("Measured schedules, as omnimoe-select-schedule takes "
+                     "them")};
 };
 
 /// A named part of a pipeline. The IR after each one can be looked at.

@@ -29,6 +29,9 @@ struct CompileOptions {
   std::string schedule = "auto";
   int64_t threads = 0;
   bool deterministic = false;
+  /// Measured schedules, as `omnimoe-select-schedule` takes them, separated by
+  /// commas.
+  std::string measured;
   /// For objects that are linked into other programs: names the functions
   /// `<prefix>_invoke` and `<prefix>_workspace_size`. Empty for the JIT; not
   /// kept in files.

@@ -69,6 +69,16 @@ mlir::omnimoe::matchExpertBlock(scf::ExecuteRegionOp region) {
   return block;
 }
 
+/// Moves what is besides `block` in the region in front of it: bufferization
+/// copies there what sums are added to, if they may not be added in place.
+static void hoistRest(RewriterBase &rewriter, scf::ExecuteRegionOp region,
+                      const ExpertBlock &block) {
+  for (Operation &op : llvm::make_early_inc_range(
+           region.getRegion().front().without_terminator()))
+    if (&op != block.products && &op != block.payload && &op != block.sum)
+      rewriter.moveOpBefore(&op, region);
+}
+
 namespace {
 struct ConvertOmniMoEExpertBlockToGPUPass
     : omnimoe::impl::ConvertOmniMoEExpertBlockToGPUPassBase<
@@ -87,6 +97,7 @@ struct ConvertOmniMoEExpertBlockToGPUPass
         return signalPassFailure();
       auto function = region->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_experts" + Twine(index)).str();
+      hoistRest(rewriter, region, *block);
       rewriter.setInsertionPoint(region);
       KernelBuilder k(region.getLoc(), rewriter);
       SlotTiles tiles = emitSlotTiles(k, *block, target, name);

@@ -13,6 +13,7 @@
 // CHECK-NEXT:   --vector-bits=<long>
 // CHECK:      --omnimoe-select-schedule - Write the schedule of every expert block
 // CHECK-NEXT:   --deterministic
+// CHECK-NEXT:   --measured=<string>
 // CHECK-NEXT:   --schedule=<string>
 // CHECK-NEXT:   --threads=<long>
 // CHECK:      --omnimoe-tile - Cut the program along its tokens
@@ -23,6 +24,7 @@
 
 // The pipelines, each option of which has a test of its own in test/Pipelines.
 // CHECK:      --omnimoe-to-llvm
+// CHECK-NEXT:   --measured=<string>
 // CHECK-NEXT:   --schedule=<string>
 // CHECK-NEXT:   --threads=<long>
 // CHECK-NEXT:   --token-tile=<long>
@@ -33,5 +35,6 @@
 // CHECK-NEXT:   --deterministic
 // CHECK-NEXT:   --features=<string>
 // CHECK-NEXT:   --format=<string>
+// CHECK-NEXT:   --measured=<string>
 // CHECK-NEXT:   --overlap
 // CHECK-NEXT:   --schedule=<string>

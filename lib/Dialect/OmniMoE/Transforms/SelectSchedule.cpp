@@ -2,23 +2,22 @@
 //
 // 1. Find the expert blocks: a combine to tokens, what feeds it back to the
 //    grouped_matmul, and the element-wise operations that follow.
-// 2. Ask the cost model for the best schedule over the range of T and cut the
-//    range where the answer changes (`Version`).
+// 2. Take the best schedule over the range of T, by what was measured or else
+//    by the cost model, and cut the range where it changes (`Version`).
 // 3. Write the schedule; with several versions, clone the block under scf.if.
 //
 //===----------------------------------------------------------------------===//
 
-#include "ElementwiseChain.h"
+#include "ExpertBlock.h"
+#include "MeasuredSchedules.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
-#include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_SELECTSCHEDULEPASS
@@ -39,16 +38,12 @@ static constexpr int64_t kSlicedTokens = 4;
 static constexpr int64_t kReportedTokens = 1024;
 
 namespace {
-/// A combine to tokens with what feeds it and the element-wise operations that
-/// follow, producers first. The last operation either has the block's result or
-/// writes it to where the caller wants it.
-struct ExpertBlock {
-  CombineOp combine;
-  GroupedMatmulOp matmul;
-  SmallVector<Operation *> ops;
-  /// What stores the products, as a gradient needs them; null if nothing does.
-  Operation *save = nullptr;
-  Operation *getLast() const { return ops.back(); }
+/// What is known of the schedules for some T.
+struct Candidates {
+  int64_t tokens;
+  SmallVector<ScheduleEstimate> estimates;
+  /// With the seconds measured; empty if none was.
+  SmallVector<ScheduleEstimate> measured;
 };
 
 /// One schedule and the tokens, [min, max), that it serves.
@@ -56,100 +51,10 @@ struct Version {
   int64_t minTokens;
   int64_t maxTokens;
   ScheduleAttr schedule;
-  SmallVector<ScheduleEstimate> estimates;
-  int64_t estimatedTokens; ///< the T that the estimates are for
+  Candidates candidates; ///< at a T of the range
+  std::string block;
 };
 } // namespace
-
-static bool isStore(Operation *op) {
-  return isa<bufferization::MaterializeInDestinationOp>(op) &&
-         op->getNumResults() == 0;
-}
-
-/// Walks from the combine's coefficients back through element-wise operations
-/// to the one grouped_matmul on the same experts.
-static std::optional<ExpertBlock> matchBlock(CombineOp combine) {
-  if (!combine.isToTokens() || combine.getSchedule() ||
-      combine->getNumResults() == 0)
-    return std::nullopt;
-  ExpertBlock block;
-  block.combine = combine;
-  llvm::SetVector<Operation *> feeding;
-  feeding.insert(combine);
-  auto add = [&](Value value) {
-    Operation *op = value.getDefiningOp();
-    if (!op || op->getBlock() != combine->getBlock())
-      return;
-    if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-      if (matmul.getExperts() == combine.getExperts() && !block.matmul) {
-        block.matmul = matmul;
-        feeding.insert(op);
-      }
-      return;
-    }
-    auto generic = dyn_cast<linalg::GenericOp>(op);
-    if (generic && generic.getNumReductionLoops() == 0)
-      feeding.insert(op);
-  };
-  add(combine.getCoefficients());
-  if (auto fill = combine.getOut().getDefiningOp<linalg::FillOp>())
-    if (fill->getBlock() == combine->getBlock())
-      feeding.insert(fill);
-  for (unsigned i = 1; i < feeding.size(); ++i)
-    if (auto generic = dyn_cast<linalg::GenericOp>(feeding[i]))
-      for (Value input : generic.getInputs())
-        add(input);
-  if (!block.matmul || block.matmul.getSchedule())
-    return std::nullopt;
-  // What something else needs as well has a tile of its own, and is not to be
-  // computed once more for every version.
-  for (Operation *op : ArrayRef(feeding.getArrayRef()).drop_front())
-    for (Operation *user : op->getUsers()) {
-      if (feeding.contains(user) || isa<tensor::DimOp>(user))
-        continue;
-      if (op != block.matmul || block.save || !isStore(user) ||
-          user->getBlock() != op->getBlock())
-        return std::nullopt;
-      block.save = user;
-    }
-  block.ops = feeding.takeVector();
-  llvm::sort(block.ops,
-             [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
-  llvm::append_range(block.ops, getElementwiseChain(combine));
-  Operation *last = block.getLast();
-  if (last->hasOneUse()) {
-    Operation *user = *last->user_begin();
-    if (isStore(user) && user->getBlock() == last->getBlock())
-      block.ops.push_back(user);
-  }
-  return block;
-}
-
-/// True if a kernel of a GPU can keep the products of `block` in registers
-/// until they are coefficients: one operation makes these, of the values of a
-/// pair.
-static bool mayFuse(const ExpertBlock &block) {
-  GroupedMatmulOp matmul = block.matmul;
-  CombineOp combine = block.combine;
-  Type type = getElementTypeOrSelf(matmul.getX().getType());
-  if (getElementTypeOrSelf(matmul.getWeights().getType()) != type ||
-      getElementTypeOrSelf(combine.getVectors().getType()) != type ||
-      !getElementTypeOrSelf(combine.getOut().getType()).isF32() ||
-      cast<ShapedType>(matmul.getWeights().getType()).getRank() != 2 ||
-      !canGroupOnTensorCores(type, matmul.getExpertWidth(),
-                             matmul.getHiddenSize(), /*groupSize=*/1))
-    return false;
-  Operation *last = combine.getCoefficients().getDefiningOp();
-  if (last == matmul)
-    return true;
-  auto payload = dyn_cast<linalg::GenericOp>(last);
-  return payload && payload->getNumResults() == 1 &&
-         !payload.hasIndexSemantics() &&
-         llvm::is_contained(payload.getInputs(), matmul->getResult(0)) &&
-         llvm::all_of(payload.getIndexingMapsArray(), [](AffineMap map) {
-           return map.isProjectedPermutation();
-         });
-}
 
 /// The shapes of a grouped_matmul or combine whose expert vectors are
 /// `vectors`.
@@ -171,7 +76,7 @@ struct SelectSchedulePass
     : omnimoe::impl::SelectSchedulePassBase<SelectSchedulePass> {
   using SelectSchedulePassBase::SelectSchedulePassBase;
 
-  /// The estimate to use for `tokens`: the forced schedule or the cheapest.
+  /// The forced schedule or the cheapest.
   const ScheduleEstimate *choose(ArrayRef<ScheduleEstimate> estimates) {
     const ScheduleEstimate *best = nullptr;
     for (const ScheduleEstimate &estimate : estimates) {
@@ -185,52 +90,95 @@ struct SelectSchedulePass
     return best;
   }
 
+  /// The same, by what was measured where something was.
+  const ScheduleEstimate *choose(const Candidates &candidates) {
+    return choose(forced || candidates.measured.empty() ? candidates.estimates
+                                                        : candidates.measured);
+  }
+
+  /// The seconds of a schedule that need not be the best of its kind for so
+  /// many tokens. Measured are the best: another one is as much slower as the
+  /// cost model says.
+  std::optional<double> getSeconds(ScheduleAttr schedule,
+                                   const Candidates &candidates,
+                                   const ExpertBlockShape &shape) {
+    std::optional<double> seconds =
+        estimateSchedule(schedule, shape, candidates.tokens, target, units);
+    if (!seconds || candidates.measured.empty())
+      return seconds;
+    auto isOfKind = [&](const ScheduleEstimate &estimate) {
+      return estimate.schedule.getKind() == schedule.getKind();
+    };
+    const auto *measured = llvm::find_if(candidates.measured, isOfKind);
+    if (measured == candidates.measured.end())
+      return std::nullopt;
+    const auto *best = llvm::find_if(candidates.estimates, isOfKind);
+    return *seconds * measured->seconds / best->seconds;
+  }
+
+  Candidates getCandidates(int64_t tokens, const ExpertBlockShape &shape,
+                           const MeasuredBlock &block) {
+    Candidates candidates{
+        tokens,
+        estimateSchedules(&getContext(), shape, tokens, target, units),
+        {}};
+    for (const ScheduleEstimate &estimate : candidates.estimates)
+      if (auto seconds = block.getSeconds(estimate.schedule.getKind(), tokens))
+        candidates.measured.push_back({estimate.schedule, *seconds});
+    return candidates;
+  }
+
   /// Cuts the range of T where the best schedule changes by enough.
   SmallVector<Version> getVersions(const ExpertBlock &block) {
     GroupedMatmulOp matmul = block.matmul;
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
     shape.mayFuse = !deterministic && mayFuse(block);
+    std::string name = getBlockName(
+        shape, getElementTypeOrSelf(matmul.getWeights()), block.gated);
+    const MeasuredBlock known = measuredSchedules.lookup(name);
     int64_t staticTokens =
         cast<ShapedType>(matmul.getExperts().getType()).getDimSize(0);
-    auto estimate = [&](int64_t tokens) {
-      return estimateSchedules(&getContext(), shape, tokens, target, units);
-    };
     SmallVector<Version> versions;
     if (!ShapedType::isDynamic(staticTokens)) {
-      auto estimates = estimate(staticTokens);
-      if (const ScheduleEstimate *best = choose(estimates))
+      Candidates candidates = getCandidates(staticTokens, shape, known);
+      if (const ScheduleEstimate *best = choose(candidates))
         versions.push_back(
-            {0, ShapedType::kDynamic, best->schedule, estimates, staticTokens});
+            {0, ShapedType::kDynamic, best->schedule, candidates, name});
       return versions;
     }
-    for (int64_t tokens = 1; tokens <= kMaxProbedTokens; tokens *= 2) {
-      auto estimates = estimate(tokens);
-      const ScheduleEstimate *best = choose(estimates);
+    SmallVector<int64_t> probed = known.getTokens();
+    for (int64_t tokens = 1; tokens <= kMaxProbedTokens; tokens *= 2)
+      probed.push_back(tokens);
+    llvm::sort(probed);
+    for (int64_t tokens : probed) {
+      Candidates candidates = getCandidates(tokens, shape, known);
+      const ScheduleEstimate *best = choose(candidates);
       if (!best)
         return {};
       if (versions.empty()) {
         versions.push_back(
-            {0, ShapedType::kDynamic, best->schedule, estimates, tokens});
+            {0, ShapedType::kDynamic, best->schedule, candidates, name});
         continue;
       }
       Version &last = versions.back();
-      if (best->schedule == last.schedule)
-        continue;
       // What the last version would take here, with the tile it has.
-      std::optional<double> same =
-          estimateSchedule(last.schedule, shape, tokens, target, units);
-      if (same && *same < kVersionGain * best->seconds)
+      std::optional<double> same = getSeconds(last.schedule, candidates, shape);
+      if (best->schedule == last.schedule ||
+          (same && *same < kVersionGain * best->seconds)) {
+        // A range is reported at a T that was measured, if it has one.
+        if (last.candidates.measured.empty() && !candidates.measured.empty())
+          last.candidates = candidates;
         continue;
+      }
       last.maxTokens = tokens;
       versions.push_back(
-          {tokens, ShapedType::kDynamic, best->schedule, estimates, tokens});
+          {tokens, ShapedType::kDynamic, best->schedule, candidates, name});
     }
     // The common case is reported at a common size.
     if (versions.size() == 1) {
       Version &only = versions.front();
-      only.estimates = estimate(kReportedTokens);
-      only.estimatedTokens = kReportedTokens;
-      only.schedule = choose(only.estimates)->schedule;
+      only.candidates = getCandidates(kReportedTokens, shape, known);
+      only.schedule = choose(only.candidates)->schedule;
     }
     return versions;
   }
@@ -372,11 +320,15 @@ struct SelectSchedulePass
 
   Attribute describe(const Version &version) {
     Builder builder(&getContext());
-    NamedAttrList estimates;
-    for (const ScheduleEstimate &estimate : version.estimates)
-      estimates.append(stringifyScheduleKind(estimate.schedule.getKind()),
+    auto list = [&](ArrayRef<ScheduleEstimate> estimates) {
+      NamedAttrList seconds;
+      for (const ScheduleEstimate &estimate : estimates)
+        seconds.append(stringifyScheduleKind(estimate.schedule.getKind()),
                        builder.getF64FloatAttr(estimate.seconds));
+      return seconds.getDictionary(&getContext());
+    };
     SmallVector<NamedAttribute> entries = {
+        builder.getNamedAttr("block", builder.getStringAttr(version.block)),
         builder.getNamedAttr(
             "schedule", builder.getStringAttr(
                             stringifyScheduleKind(version.schedule.getKind()))),
@@ -387,11 +339,13 @@ struct SelectSchedulePass
             builder.getI64IntegerAttr(ShapedType::isDynamic(version.maxTokens)
                                           ? -1
                                           : version.maxTokens)),
-        builder.getNamedAttr("estimates",
-                             estimates.getDictionary(&getContext())),
+        builder.getNamedAttr("estimates", list(version.candidates.estimates)),
         builder.getNamedAttr(
-            "tokens", builder.getI64IntegerAttr(version.estimatedTokens)),
+            "tokens", builder.getI64IntegerAttr(version.candidates.tokens)),
     };
+    if (!version.candidates.measured.empty())
+      entries.push_back(
+          builder.getNamedAttr("measured", list(version.candidates.measured)));
     if (int64_t split = version.schedule.getPairSplit(); split > 1)
       entries.push_back(
           builder.getNamedAttr("pair_split", builder.getI64IntegerAttr(split)));
@@ -409,6 +363,11 @@ struct SelectSchedulePass
         return signalPassFailure();
       }
     }
+    auto parsed =
+        parseMeasuredSchedules(measured, [&] { return module.emitError(); });
+    if (failed(parsed))
+      return signalPassFailure();
+    measuredSchedules = std::move(*parsed);
     target = getTarget(module);
     units = threads > 0 ? threads : target.getUnits();
 
@@ -418,7 +377,7 @@ struct SelectSchedulePass
     IRRewriter rewriter(&getContext());
     for (CombineOp combine : combines) {
       // Matched one by one, since a block may take in what follows another.
-      std::optional<ExpertBlock> match = matchBlock(combine);
+      std::optional<ExpertBlock> match = matchExpertBlock(combine);
       if (!match)
         continue;
       ExpertBlock &block = *match;
@@ -461,6 +420,7 @@ struct SelectSchedulePass
   }
 
   TargetAttr target;
+  MeasuredSchedules measuredSchedules;
   int64_t units = 1;
   std::optional<ScheduleKind> forced;
 };

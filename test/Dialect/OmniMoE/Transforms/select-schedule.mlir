@@ -40,8 +40,8 @@ module attributes {omnimoe.target = #omnimoe.target<chip = "reader", features = 
 // cloned under a branch on T; what it shares with others stays outside.
 
 // CHECK:       module attributes {omnimoe.schedules = [
-// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = [[LIMIT:[0-9]+]] : i64, min_tokens = 0 : i64, schedule = "token_centric", tokens = 1 : i64},
-// CHECK-SAME:    {estimates = {{{[^}]*}}}, max_tokens = {{[-0-9]+}} : i64, min_tokens = [[LIMIT]] : i64, schedule = "[[KIND:dense|expert_centric]]", tokens = [[LIMIT]] : i64}
+// CHECK-SAME:    {block = "f32-n512-r1-d512-k128", estimates = {{{[^}]*}}}, max_tokens = [[LIMIT:[0-9]+]] : i64, min_tokens = 0 : i64, schedule = "token_centric", tokens = 1 : i64},
+// CHECK-SAME:    {block = "f32-n512-r1-d512-k128", estimates = {{{[^}]*}}}, max_tokens = {{[-0-9]+}} : i64, min_tokens = [[LIMIT]] : i64, schedule = "[[KIND:dense|expert_centric]]", tokens = [[LIMIT]] : i64}
 // CHECK-LABEL: func.func @two_versions(
 // CHECK-SAME:    {{.*}} %[[E:[a-z0-9]+]]: tensor<?x128xi32>, %[[S0:[a-z0-9]+]]: tensor<?x128xf32>, %[[Y0:[a-z0-9]+]]: tensor<?x512xf32>)
 // CHECK-NOT:     omnimoe.

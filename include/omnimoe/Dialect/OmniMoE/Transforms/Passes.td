@@ -24,10 +24,19 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     (`column_tile`). Operations that already carry a schedule
     are left alone.
 
-    The choice and the estimates behind it are recorded on the module as
-    `omnimoe.schedules`, one dictionary a version: the schedule, the range of T
-    it serves, and the estimated seconds of each schedule for `tokens` tokens: the
-    start of its range, or 1,024 if there is one version for all.
+    What was measured counts more than estimates. `measured` holds, for a block
+    of a name, the seconds that schedules took at some T; between two of them the
+    seconds lie on a line, beyond the last they grow with T. From the
+    smallest T that was measured on, only schedules with a measurement are
+    chosen from, if the target has one of them. Blocks are named by what their
+    time depends on: `bf16-n4096-r1-d512-k16` has 4,096 bf16 experts of width 1,
+    D = 512 and K = 16; `-gated` is added if two products make a coefficient.
+
+    The choice is recorded on the module as `omnimoe.schedules`, one dictionary
+    a version: the block's name, the schedule, the range of T it serves, and the
+    seconds of each schedule for `tokens` tokens, as `estimates` and, if the
+    choice was made by them, as `measured`. `tokens` is the start of the range or
+    the first T in it that was measured, or 1,024 if there is one version for all.
 
     Before:
     ```mlir
@@ -48,7 +57,9 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     Option<"deterministic", "deterministic", "bool", "false",
            "Only what gives the same bits every time">,
     Option<"threads", "threads", "int64_t", "0",
-           "Parallel units to plan for; 0 means all of the target's">];
+           "Parallel units to plan for; 0 means all of the target's">,
+    ListOption<"measured", "measured", "std::string",
+               "<block>:<tokens>=<schedule>=<seconds>:... for each block">];
   let statistics = [
     Statistic<"numBlocks", "expert-blocks", "Expert blocks given a schedule">,
     Statistic<"numVersions", "versions", "Versions that the blocks have">];
