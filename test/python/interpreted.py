@@ -232,7 +232,7 @@ def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] =
         for tile in used:
             for place, (begin, end) in enumerate(zip(blocks[tile], blocks[tile][1:])):
                 warpgroup, block = divmod(place, blocks.shape[1] // 2)
-                rows, columns = cells[begin:end] >> 16, cells[begin:end] & 0xFFFF
+                rows, columns = cells[begin:end] >> 9, cells[begin:end] & 511
                 own = pairs[begin:end]
                 right = (rows // 64 == warpgroup) & (columns // 16 == block)
                 if not right.all() or (own < 0).any() or (own >= ids.size).any():
@@ -247,4 +247,5 @@ def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] =
         return np.array_equal(np.sort(np.concatenate(seen)), named)
 
     per_pair = [a for a in lists if a.shape == (ids.size,)]
-    assert any(holds(*two) for two in itertools.permutations(per_pair, 2))
+    cells = [a.reshape(-1).view(np.uint16)[: ids.size].astype(np.int32) for a in per_pair]
+    assert any(holds(*two) for two in itertools.product(cells, per_pair))

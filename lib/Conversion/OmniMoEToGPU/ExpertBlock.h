@@ -22,6 +22,8 @@ namespace mlir::omnimoe {
 inline constexpr int64_t kSlotTileRows = 128, kWarpgroupRows = 64;
 /// Columns of a group whose products are looked at together.
 inline constexpr int64_t kSampledColumns = 16;
+/// A cell of a tile is its row and, in so many bits, its column.
+inline constexpr int64_t kColumnBits = 9;
 
 /// A `grouped_matmul`, what is made of its products element by element, and the
 /// `combine to_tokens` that takes the coefficients; on memrefs.

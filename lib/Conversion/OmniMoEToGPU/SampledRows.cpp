@@ -94,7 +94,8 @@ SampledRows::Pairs SampledRows::loadPairs(Value at, Value end) {
     pair.exists = k.compare(CmpIPredicate::slt, position, end);
     // Rows with no pairs read any.
     Value known = k.toIndex(k.max(k.min(position, k.sub(end, 1)), k.i32(0)));
-    pair.cell = k.load(tiles.cells, known);
+    pair.cell =
+        arith::ExtUIOp::create(k, k.getI32Type(), k.load(tiles.cells, known));
     if (block.payload || block.keepsProducts())
       pair.number = k.load(tiles.pairs, known);
   }
@@ -198,14 +199,14 @@ void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
     return arith::ShRUIOp::create(k, value, k.i32(bits));
   };
   k.when(pair.exists, [&] {
-    Value column = k.both(pair.cell, k.i32(0xffff));
+    Value column = k.both(pair.cell, k.i32((1 << kColumnBits) - 1));
     Value number = k.sub(shift(column, 4), firstBlock);
     Value piece = scratch.front();
     for (int64_t i = 1; i < int64_t(scratch.size()); ++i)
       piece = k.choose(k.compare(CmpIPredicate::eq, number, k.i32(i)),
                        scratch[i], piece);
     // Rows are counted in the tile; this warpgroup has 64 of them.
-    Value row = k.both(shift(pair.cell, 16), k.i32(kRows - 1));
+    Value row = k.both(shift(pair.cell, kColumnBits), k.i32(kRows - 1));
     Value pointer = move(piece, getWord(row, k.both(shift(column, 3), k.i32(1)),
                                         k.both(column, k.i32(7))));
     Value value = LLVM::LoadOp::create(k, k.getF32Type(), pointer);

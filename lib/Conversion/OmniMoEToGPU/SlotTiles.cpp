@@ -27,7 +27,7 @@ static constexpr int64_t kTilesThreads = 1024, kCellsThreads = 256;
 /// Blocks that find cells, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 8;
 /// A tile of so many pairs is sorted in shared memory.
-static constexpr int64_t kNearPairs = 2048;
+static constexpr int64_t kNearPairs = 3072;
 /// Counters of a block of columns: lanes take turns, so that fewer of them meet
 /// at one.
 static constexpr int64_t kCounters = 4;
@@ -58,18 +58,21 @@ public:
     result.bound = k.add(
         arith::DivUIOp::create(k, pairs, k.index(kSlotTileRows)).getResult(),
         bins);
-    auto allocate = [&](ArrayRef<int64_t> shape, ValueRange sizes) -> Value {
-      return memref::AllocOp::create(k, MemRefType::get(shape, i32), sizes);
+    auto allocate = [&](ArrayRef<int64_t> shape, ValueRange sizes,
+                        Type type = {}) -> Value {
+      return memref::AllocOp::create(
+          k, MemRefType::get(shape, type ? type : i32), sizes);
     };
+    Type i16 = k.getIntegerType(16);
     binSlots = allocate({dynamic, 2}, bins);
     binTiles = allocate({dynamic}, k.add(bins, 1));
     result.tiles = allocate({dynamic, 3}, result.bound);
     result.count = allocate({1}, {});
     result.taken = allocate({1}, {});
-    result.cells = allocate({dynamic}, pairs);
+    result.cells = allocate({dynamic}, pairs, i16);
     result.pairs = allocate({dynamic}, pairs);
     result.blocks = allocate({dynamic, 2 * columnBlocks + 1}, result.bound);
-    unsorted = allocate({dynamic}, pairs);
+    unsorted = allocate({dynamic}, pairs, i16);
     emitTiles();
     emitCells(k.min(result.bound, k.index(kBlocksPerUnit * target.getUnits())));
     return result;
@@ -173,8 +176,9 @@ private:
       Value starts = kernel.shared(i32, {kSlotTileRows + 1});
       Value places = kernel.shared(i32, {2 * columnBlocks * kCounters});
       Value found = kernel.shared(i32, {3});
-      Lists near{kernel.shared(i32, {kNearPairs}),
-                 kernel.shared(i32, {kNearPairs}),
+      Type i16 = k.getIntegerType(16);
+      Lists near{kernel.shared(i16, {kNearPairs}),
+                 kernel.shared(i16, {kNearPairs}),
                  kernel.shared(i32, {kNearPairs})};
       Value count = k.toIndex(k.load(result.count, k.index(0)));
       k.loop(kernel.block, count, blocks, [&](Value number) {
@@ -263,8 +267,9 @@ private:
       return arith::ShRUIOp::create(k, value, k.i32(bits));
     };
     static_assert(kWarpgroupRows == 64 && kSampledColumns == 16);
-    Value column = shift(k.both(cell, k.i32(0xffff)), 4);
-    Value block = k.add(k.mul(shift(cell, 16 + 6), columnBlocks), column);
+    Value column = shift(k.both(cell, k.i32((1 << kColumnBits) - 1)), 4);
+    Value block =
+        k.add(k.mul(shift(cell, kColumnBits + 6), columnBlocks), column);
     Value lane = k.both(k.toI32(kernel.thread), k.i32(kCounters - 1));
     return k.toIndex(k.add(k.mul(block, kCounters), lane));
   }
@@ -280,7 +285,8 @@ private:
     Value firstColumn = k.mul(tile.group, block.getGroupSize());
     forEachPair(kernel, tile, [&](Value at) {
       Value cell = getCell(at, starts, tile.rows, firstColumn);
-      k.store(cell, lists.unsorted, k.toIndex(k.sub(at, lists.base)));
+      k.store(arith::TruncIOp::create(k, k.getIntegerType(16), cell),
+              lists.unsorted, k.toIndex(k.sub(at, lists.base)));
       countOne(kernel, places, cell);
     });
   }
@@ -310,11 +316,12 @@ private:
   void placePairs(BlockKernel &kernel, const Tile &tile, Value places,
                   const Lists &lists) {
     forEachPair(kernel, tile, [&](Value at) {
-      Value cell = k.load(lists.unsorted, k.toIndex(k.sub(at, lists.base)));
+      Value stored = k.load(lists.unsorted, k.toIndex(k.sub(at, lists.base)));
+      Value cell = arith::ExtUIOp::create(k, k.getI32Type(), stored);
       Value pair = k.load(block.getPairs(), k.toIndex(at));
       Value place =
           k.toIndex(k.sub(countOne(kernel, places, cell), lists.base));
-      k.store(cell, lists.cells, place);
+      k.store(stored, lists.cells, place);
       k.store(pair, lists.pairs, place);
     });
   }
@@ -346,8 +353,9 @@ private:
     Value choice = k.sub(pair, k.mul(token, topK));
     Value expert = k.load(block.products.getExperts(),
                           {k.toIndex(token), k.toIndex(choice)});
-    return k.either(arith::ShLIOp::create(k, row, k.i32(16)).getResult(),
-                    k.sub(expert, firstColumn));
+    return k.either(
+        arith::ShLIOp::create(k, row, k.i32(kColumnBits)).getResult(),
+        k.sub(expert, firstColumn));
   }
 
   KernelBuilder &k;
@@ -360,7 +368,7 @@ private:
   Value chunks, tokensOfChunk, bins;
   Value binSlots; ///< i32 [bins, 2]: first slot, past the last slot
   Value binTiles; ///< i32 [bins + 1]: the tiles before
-  Value unsorted; ///< i32 [P]: cells in the order of sorted pairs
+  Value unsorted; ///< i16 [P]: cells in the order of sorted pairs
 };
 } // namespace
 
