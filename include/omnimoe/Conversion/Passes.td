@@ -374,7 +374,8 @@ def KernelsToPTXPass : Pass<"omnimoe-kernels-to-ptx", "ModuleOp"> {
     What `gpu-module-to-binary{format=isa}` does, which takes one kernel after
     the other. Here each kernel is optimized, and its code generated, in an LLVM
     module of its own, on as many threads as there are processors; what is not a
-    kernel is copied into each of the modules. The texts become one.
+    kernel is copied into each of the modules. The texts become one. LLVM's
+    vectorizers are off, and so is loop strength reduction in large kernels.
 
     Before:
     ```mlir

@@ -18,6 +18,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
+#include "llvm/IR/OptBisect.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/ThreadPool.h"
 #include "llvm/Target/TargetMachine.h"
@@ -31,6 +32,20 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 namespace {
+
+/// Leaves loop strength reduction out. In kernels with loops of thousands of
+/// unrolled instructions it takes a quarter of code generation, for addresses
+/// that are no better.
+class NoStrengthReduction : public llvm::OptPassGate {
+public:
+  bool isEnabled() const override { return true; }
+  bool shouldRunPass(StringRef pass, StringRef) const override {
+    return pass != "Loop Strength Reduction";
+  }
+};
+
+/// Instructions of a kernel, before it is optimized, that make it a large one.
+constexpr size_t kLargeKernel = 5000;
 
 /// The way of one module to PTX, as gpu-module-to-binary goes it, but for
 /// LLVM's vectorizers: programs have the vectors that they should have, and on
@@ -47,6 +62,7 @@ public:
     ir = translateToLLVMIR(context);
     if (!ir)
       return getOperation().emitError("cannot be translated to LLVM IR");
+    size = ir->getInstructionCount();
     return success();
   }
 
@@ -56,6 +72,8 @@ public:
     FailureOr<llvm::TargetMachine *> machine = getOrCreateTargetMachine();
     if (failed(machine) || failed(optimizeModule(*ir, optLevel)))
       return;
+    if (size > kLargeKernel)
+      context.setOptPassGate(gate);
     FailureOr<SmallString<0>> code = translateModuleToISA(
         *ir, **machine, [&] { return getOperation().emitError(); });
     if (succeeded(code))
@@ -63,7 +81,7 @@ public:
   }
 
   /// How much there is to do, more or less.
-  size_t getSize() const { return ir->getInstructionCount(); }
+  size_t getSize() const { return size; }
   /// Empty if there is no code.
   StringRef getText() const { return text; }
 
@@ -94,8 +112,10 @@ protected:
 
 private:
   OwningOpRef<gpu::GPUModuleOp> kernels;
+  NoStrengthReduction gate;
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> ir;
+  size_t size = 0;
   std::string text;
 };
 
