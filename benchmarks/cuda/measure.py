@@ -14,8 +14,11 @@ from ..measure import Machine
 
 Candidate = Callable[[int], object]
 
-# Calls in a graph, at least: what a replay itself costs is spread over them.
-GRAPH_CALLS = 8
+# A graph has calls for about this long, and at least so many: what a replay itself
+# costs, on the GPU and on the host, is spread over them. At most so many, since
+# each has to be captured.
+GRAPH_SECONDS = 1e-3
+LEAST_GRAPH_CALLS, MOST_GRAPH_CALLS = 8, 256
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,25 @@ def warm_up(run: Candidate, sets: int) -> float:
     return _seconds(begin, end)
 
 
-def wake_up(replay: Callable[[], object], seconds: float = 0.03) -> None:
-    """Keeps the GPU busy for a while: the clocks of one that was idle, as while a
-    program was compiled, rise within some milliseconds."""
-    ends = time.perf_counter() + seconds
-    while time.perf_counter() < ends:
-        for _ in range(8):
-            replay()
-        torch.cuda.synchronize()
+def wake_up(run: Callable[[], object], least: float = 0.03, most: float = 0.5) -> None:
+    """Keeps the GPU busy until it gets no faster: the clocks of one that was idle,
+    as while a program was compiled, take their time to rise."""
+    began = time.perf_counter()
+    previous = float("inf")
+    while (spent := time.perf_counter() - began) < most:
+        begin, end = _event(), _event()
+        begin.record()
+        calls = 0
+        while calls == 0 or time.perf_counter() - began < spent + least / 4:
+            for _ in range(8):
+                run()
+            calls += 8
+            end.record()
+            end.synchronize()
+        each = _seconds(begin, end) / calls
+        if spent >= least and each > 0.98 * previous:
+            return
+        previous = each
 
 
 def single_call(run: Candidate, sets: int, effort: Effort) -> float:
@@ -80,13 +94,20 @@ def single_call(run: Candidate, sets: int, effort: Effort) -> float:
 
 def in_graph(run: Candidate, sets: int, effort: Effort) -> Optional[float]:
     """Median seconds of a call inside of a CUDA graph that goes through all sets;
-    None if the calls cannot be captured."""
-    calls = sets * max(1, GRAPH_CALLS // sets)
+    None if the calls cannot be captured.
+
+    Replays follow each other without waiting, with an event between them. A replay
+    of its own, begun on a GPU with nothing to do, would contain what it takes the
+    host to launch a graph: where calls are short, or the host has other things to
+    do, more than the calls take.
+    """
     graph = torch.cuda.CUDAGraph()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        each = warm_up(run, sets)
+        wanted = int(GRAPH_SECONDS / max(warm_up(run, sets), 1e-7))
+        wanted = max(LEAST_GRAPH_CALLS, min(MOST_GRAPH_CALLS, wanted))
+        calls = sets * max(1, wanted // sets)
         try:
             with torch.cuda.graph(graph, stream=stream):
                 for call in range(calls):
@@ -95,15 +116,27 @@ def in_graph(run: Candidate, sets: int, effort: Effort) -> Optional[float]:
             torch.cuda.synchronize()
             return None
     wake_up(graph.replay)
-    samples: List[float] = []
-    for _ in range(effort.repetitions(each * calls) + 2):
-        begin, end = _event(), _event()
-        begin.record()
+    count = effort.repetitions(_replay_seconds(graph, 2))
+    # The first ones give the host its lead.
+    lead = 2
+    events = [_event() for _ in range(lead + count + 1)]
+    events[0].record()
+    for event in events[1:]:
         graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        samples.append(_seconds(begin, end) / calls)
-    return statistics.median(samples[2:])
+        event.record()
+    torch.cuda.synchronize()
+    samples = list(map(_seconds, events, events[1:]))[lead:]
+    return statistics.median(samples) / calls
+
+
+def _replay_seconds(graph: torch.cuda.CUDAGraph, replays: int) -> float:
+    begin, end = _event(), _event()
+    begin.record()
+    for _ in range(replays):
+        graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    return _seconds(begin, end) / replays
 
 
 def host_time(run: Candidate, sets: int, effort: Effort) -> float:

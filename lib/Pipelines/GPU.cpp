@@ -73,6 +73,10 @@ static void buildNVVM(OpPassManager &pm, const GPUPipelineOptions &options) {
 static void buildBinary(OpPassManager &pm, const GPUPipelineOptions &options) {
   if (options.format == "nvvm")
     return;
+  if (options.format == "isa") {
+    pm.addPass(createKernelsToPTXPass());
+    return;
+  }
   GpuModuleToBinaryPassOptions binary;
   binary.compilationTarget = options.format;
   pm.addPass(createGpuModuleToBinaryPass(binary));

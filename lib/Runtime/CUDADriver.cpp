@@ -158,11 +158,11 @@ static Result getPrimaryContext(const Driver &driver, Device device,
 
 ContextScope::ContextScope(const Driver &driver, Device device)
     : driver(driver) {
+  // The device may be asked for only where there is a context.
   Device current = -1;
-  if (driver.ctxGetDevice(&current) == kSuccess && current == device) {
-    result = driver.ctxGetCurrent(&context);
+  if (driver.ctxGetCurrent(&context) == kSuccess && context &&
+      driver.ctxGetDevice(&current) == kSuccess && current == device)
     return;
-  }
   result = getPrimaryContext(driver, device, context);
   if (result == kSuccess)
     result = driver.ctxPushCurrent(context);

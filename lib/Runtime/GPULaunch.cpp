@@ -125,7 +125,7 @@ static bool isCapturing(const cuda::Driver &driver, cuda::Stream stream,
 /// Where to write launches down: a list of the thread, so that its memory is
 /// used again. Null if they have to be made at once.
 static LaunchList *getLaunchList(const LoadedKernels &loaded, bool capturing) {
-  if (!loaded.parametersKnown || capturing || loaded.kernels.size() < 2)
+  if (!loaded.makesGraphs || capturing || loaded.kernels.size() < 2)
     return nullptr;
   static thread_local LaunchList list;
   list.clear();

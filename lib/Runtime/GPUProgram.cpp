@@ -4,6 +4,7 @@
 
 #include "omnimoe/Runtime/PTXCompiler.h"
 #include <algorithm>
+#include <map>
 
 using namespace mlir::omnimoe::runtime;
 
@@ -16,7 +17,8 @@ static void unload(const cuda::Driver &driver, LoadedKernels &loaded) {
   if (scope.getResult() == cuda::kSuccess) {
     loaded.graphs.clear(driver);
     for (cuda::Module module : loaded.modules)
-      driver.moduleUnload(module);
+      if (module)
+        driver.moduleUnload(module);
   }
   loaded.modules.clear();
 }
@@ -57,70 +59,64 @@ OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
   return OMNIMOE_OK;
 }
 
-namespace {
-/// Modules that are being loaded, several at a time.
-struct Loading {
-  const cuda::Driver &driver;
-  const std::vector<std::string> &cubins;
-  std::vector<cuda::Module> modules;
-  std::vector<cuda::Result> results;
-
-  Loading(const cuda::Driver &driver, const std::vector<std::string> &cubins,
-          size_t count)
-      : driver(driver), cubins(cubins), modules(count), results(count) {}
-
-  cuda::Result load(size_t i) {
-    return results[i] = driver.moduleLoadData(&modules[i], cubins[i].data());
+/// Reads off the PTX which text has which kernel, so that the driver is asked
+/// for nothing that it does not have: a debugger reports calls that fail.
+OmniMoeStatus GPUProgram::describe(std::string &message) {
+  if (!texts.empty() || image.kernelNames.empty())
+    return OMNIMOE_OK;
+  std::vector<std::string> found = splitPTX(image.ptx);
+  std::map<std::string, Definition> known;
+  for (size_t i = 0; i < found.size(); ++i)
+    for (PTXKernel &kernel : findPTXKernels(found[i]))
+      known[kernel.name] = {i, kernel};
+  std::vector<Definition> wanted;
+  for (const std::string &name : image.kernelNames) {
+    auto it = known.find(name);
+    if (it == known.end()) {
+      message = "kernel '" + name + "' is not in the program's PTX";
+      return OMNIMOE_DEVICE_ERROR;
+    }
+    wanted.push_back(it->second);
   }
+  texts = std::move(found);
+  definitions = std::move(wanted);
+  return OMNIMOE_OK;
+}
 
-  /// Hands the modules over, or takes them back if one could not be loaded.
-  cuda::Result finish(LoadedKernels &loaded) {
-    for (cuda::Module module : modules)
-      if (module)
-        loaded.modules.push_back(module);
-    for (cuda::Result result : results)
-      if (result != cuda::kSuccess) {
-        unload(driver, loaded);
-        return result;
-      }
-    return cuda::kSuccess;
-  }
-};
-} // namespace
-
-/// Loads what was compiled before.
+/// Loads what was compiled before. What the driver compiles at that time waits
+/// until it is needed.
 cuda::Result GPUProgram::loadModules(const cuda::Driver &driver,
                                      LoadedKernels &loaded) {
-  const std::vector<std::string> &cubins = image.cubins;
-  Loading loading(driver, cubins, cubins.size());
-  // What the driver did not find in its own cache takes its time.
-  size_t threads = std::count_if(cubins.begin(), cubins.end(), compilesAtLoad);
-  runInContext(driver, loaded.context, cubins.size(), threads,
-               [&](size_t i) { return loading.load(i); });
-  return loading.finish(loaded);
+  if (image.cubins.size() != texts.size())
+    return cuda::kInvalidValue;
+  cuda::Result result = cuda::kSuccess;
+  for (size_t i = 0; i < texts.size() && result == cuda::kSuccess; ++i)
+    if (!compilesAtLoad(texts[i]))
+      result =
+          driver.moduleLoadData(&loaded.modules[i], image.cubins[i].data());
+  if (result != cuda::kSuccess)
+    unload(driver, loaded);
+  return result;
 }
 
 /// Compiles the PTX, and loads what is ready beside.
 OmniMoeStatus GPUProgram::compileModules(const cuda::Driver &driver,
                                          LoadedKernels &loaded,
                                          std::string &message) {
-  std::vector<std::string> texts = splitPTX(image.ptx), cubins;
-  Loading loading(driver, cubins, texts.size());
-  if (OmniMoeStatus status =
-          compilePTX(driver, loaded.context, texts, cubins, message,
-                     [&](size_t i) { loading.load(i); })) {
-    loading.finish(loaded);
+  std::vector<std::string> cubins;
+  std::vector<cuda::Result> results(texts.size());
+  if (OmniMoeStatus status = compilePTX(
+          driver, loaded.context, texts, cubins, message, [&](size_t i) {
+            if (!compilesAtLoad(texts[i]))
+              results[i] =
+                  driver.moduleLoadData(&loaded.modules[i], cubins[i].data());
+          }))
     return status;
-  }
-  if (cuda::Result result = loading.finish(loaded)) {
-    size_t failed =
-        std::find(loading.results.begin(), loading.results.end(), result) -
-        loading.results.begin();
-    message = compilesAtLoad(texts[failed])
-                  ? explainPTXError(driver, result, texts[failed])
-                  : "the kernels cannot be loaded: " + driver.describe(result);
-    return OMNIMOE_DEVICE_ERROR;
-  }
+  for (cuda::Result result : results)
+    if (result != cuda::kSuccess) {
+      message = "the kernels cannot be loaded: " + driver.describe(result);
+      return OMNIMOE_DEVICE_ERROR;
+    }
   image.cubins = std::move(cubins);
   if (observer)
     observer(image.cubins);
@@ -129,8 +125,14 @@ OmniMoeStatus GPUProgram::compileModules(const cuda::Driver &driver,
 
 OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
                                LoadedKernels &loaded, std::string &message) {
+  if (OmniMoeStatus status = describe(message))
+    return status;
   GPUDevice info;
-  if (cuda::Result result = getGPUDevice(driver, device, info)) {
+  cuda::Result result = getGPUDevice(driver, device, info);
+  if (result == cuda::kSuccess)
+    result = driver.deviceGetAttribute(&loaded.maxSharedBytes,
+                                       cuda::kMaxSharedBytesPerBlock, device);
+  if (result != cuda::kSuccess) {
     message = "cuda:" + std::to_string(device) +
               " cannot be asked: " + driver.describe(result);
     return OMNIMOE_DEVICE_ERROR;
@@ -140,73 +142,89 @@ OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
     return OMNIMOE_DEVICE_ERROR;
   }
 
+  loaded.modules.assign(texts.size(), nullptr);
+  loaded.kernels.resize(definitions.size());
+  loaded.ready = std::make_unique<std::atomic<bool>[]>(definitions.size());
+  loaded.makesGraphs = driver.hasGraphs;
+  for (size_t i = 0; i < definitions.size(); ++i) {
+    loaded.kernels[i].parameterBytes = definitions[i].kernel.parameterBytes;
+    loaded.makesGraphs &= definitions[i].kernel.parametersKnown;
+  }
+
   // A driver older than the one that made the cubins may not take them; then
   // the PTX decides.
   cuda::RelaxedCapture relaxed(driver);
   if (image.cubins.empty() || loadModules(driver, loaded) != cuda::kSuccess) {
+    loaded.modules.assign(texts.size(), nullptr);
     image.cubins.clear();
     if (OmniMoeStatus status = compileModules(driver, loaded, message))
       return status;
   }
-  return findKernels(driver, device, loaded, message);
+  for (size_t i = 0; i < definitions.size(); ++i)
+    if (loaded.modules[definitions[i].text])
+      if (OmniMoeStatus status = findKernel(driver, loaded, i, message))
+        return status;
+  return OMNIMOE_OK;
 }
 
-/// Asks for the parameters of a kernel, one by one.
-static bool findParameters(const cuda::Driver &driver, GPUKernel &kernel) {
-  if (!driver.hasGraphs)
-    return false;
-  while (true) {
-    size_t offset = 0, bytes = 0;
-    cuda::Result result = driver.funcGetParamInfo(
-        kernel.function, kernel.parameterBytes.size(), &offset, &bytes);
-    if (result != cuda::kSuccess)
-      return result == cuda::kInvalidValue; // there are no more
-    kernel.parameterBytes.push_back(bytes);
-  }
-}
-
-/// Allows a kernel all the shared memory of the device that its own static
-/// variables leave.
-static cuda::Result allowSharedMemory(const cuda::Driver &driver,
-                                      int32_t available, GPUKernel &kernel) {
+/// Finds a kernel in its module, and allows it all the shared memory of the
+/// device that its own static variables leave.
+OmniMoeStatus GPUProgram::findKernel(const cuda::Driver &driver,
+                                     LoadedKernels &loaded, size_t index,
+                                     std::string &message) {
+  const std::string &name = image.kernelNames[index];
+  GPUKernel &kernel = loaded.kernels[index];
   int32_t used = 0;
-  if (cuda::Result result = driver.funcGetAttribute(
-          &used, cuda::kStaticSharedBytes, kernel.function))
-    return result;
-  kernel.maxSharedBytes = available - used;
-  return driver.funcSetAttribute(kernel.function, cuda::kMaxDynamicSharedBytes,
-                                 kernel.maxSharedBytes);
+  cuda::Result result = driver.moduleGetFunction(
+      &kernel.function, loaded.modules[definitions[index].text], name.c_str());
+  if (result == cuda::kSuccess)
+    result = driver.funcGetAttribute(&used, cuda::kStaticSharedBytes,
+                                     kernel.function);
+  kernel.maxSharedBytes = loaded.maxSharedBytes - used;
+  if (result == cuda::kSuccess)
+    result = driver.funcSetAttribute(
+        kernel.function, cuda::kMaxDynamicSharedBytes, kernel.maxSharedBytes);
+  if (result != cuda::kSuccess) {
+    message =
+        "kernel '" + name + "' cannot be loaded: " + driver.describe(result);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  loaded.ready[index].store(true, std::memory_order_release);
+  return OMNIMOE_OK;
 }
 
-OmniMoeStatus GPUProgram::findKernels(const cuda::Driver &driver,
-                                      cuda::Device device,
-                                      LoadedKernels &loaded,
-                                      std::string &message) {
-  int32_t available = 0;
-  cuda::Result result = driver.deviceGetAttribute(
-      &available, cuda::kMaxSharedBytesPerBlock, device);
-  for (const std::string &name : image.kernelNames) {
-    GPUKernel kernel{};
-    for (cuda::Module module : loaded.modules) {
-      if (result != cuda::kSuccess || kernel.function)
-        break;
-      result = driver.moduleGetFunction(&kernel.function, module, name.c_str());
-      if (result == cuda::kNotFound) {
-        kernel.function = nullptr;
-        result = cuda::kSuccess;
-      }
-    }
-    if (result == cuda::kSuccess && !kernel.function)
-      result = cuda::kNotFound;
-    if (result == cuda::kSuccess)
-      result = allowSharedMemory(driver, available, kernel);
-    if (result != cuda::kSuccess) {
-      message =
-          "kernel '" + name + "' cannot be loaded: " + driver.describe(result);
+OmniMoeStatus GPUProgram::prepare(const cuda::Driver &driver,
+                                  LoadedKernels &loaded, const int32_t *kernels,
+                                  size_t count, std::string &message) {
+  const int32_t *end = kernels + count;
+  auto isReady = [&](int32_t kernel) {
+    return loaded.ready[kernel].load(std::memory_order_acquire);
+  };
+  if (std::all_of(kernels, end, isReady))
+    return OMNIMOE_OK;
+  std::lock_guard<std::mutex> lock(loaded.mutex);
+  cuda::RelaxedCapture relaxed(driver);
+  std::vector<size_t> missing;
+  for (const int32_t *kernel = kernels; kernel != end; ++kernel) {
+    size_t text = definitions[*kernel].text;
+    if (!loaded.modules[text] &&
+        std::find(missing.begin(), missing.end(), text) == missing.end())
+      missing.push_back(text);
+  }
+  // The driver takes its time where its own cache does not have them.
+  std::vector<cuda::Result> results = runInContext(
+      driver, loaded.context, missing.size(), missing.size(), [&](size_t i) {
+        return driver.moduleLoadData(&loaded.modules[missing[i]],
+                                     texts[missing[i]].c_str());
+      });
+  for (size_t i = 0; i < missing.size(); ++i)
+    if (results[i] != cuda::kSuccess) {
+      message = explainPTXError(driver, results[i], texts[missing[i]]);
       return OMNIMOE_DEVICE_ERROR;
     }
-    loaded.parametersKnown &= findParameters(driver, kernel);
-    loaded.kernels.push_back(std::move(kernel));
-  }
+  for (const int32_t *kernel = kernels; kernel != end; ++kernel)
+    if (!isReady(*kernel))
+      if (OmniMoeStatus status = findKernel(driver, loaded, *kernel, message))
+        return status;
   return OMNIMOE_OK;
 }

@@ -25,12 +25,14 @@ void LaunchList::add(int32_t kernel, const GPUKernel &info,
     bytes.insert(bytes.end(), value, value + info.parameterBytes[i]);
   }
   steps.push_back({Step::Launch, static_cast<int32_t>(launches.size())});
+  kernels.push_back(kernel);
   launches.push_back({kernel, overlaps, sizes, begin, bytes.size()});
 }
 
 void LaunchList::clear() {
   steps.clear();
   launches.clear();
+  kernels.clear();
   bytes.clear();
 }
 

@@ -3,109 +3,16 @@
 #include "omnimoe/Runtime/PTXCompiler.h"
 
 #include "omnimoe/Runtime/OpenMP.h"
+#include "omnimoe/Runtime/PTXText.h"
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
-#include <cstring>
 #include <pthread.h>
 
 using namespace mlir::omnimoe::runtime;
 
 //===----------------------------------------------------------------------===//
-// Splitting
-//===----------------------------------------------------------------------===//
-
-static bool startsWith(const std::string &text, size_t place,
-                       const char *prefix) {
-  return text.compare(place, std::strlen(prefix), prefix) == 0;
-}
-
-/// Calls `see` with the begin and the end of each line, its break included.
-template <typename See>
-static void forEachLine(const std::string &text, See see) {
-  for (size_t begin = 0; begin < text.size();) {
-    size_t end = text.find('\n', begin);
-    end = end == std::string::npos ? text.size() : end + 1;
-    see(begin, end);
-    begin = end;
-  }
-}
-
-/// The texts of `ptx`, each with one `.version`.
-static std::vector<std::string> splitModules(const std::string &ptx) {
-  std::vector<std::string> texts;
-  size_t begin = 0;
-  bool hasVersion = false;
-  forEachLine(ptx, [&](size_t line, size_t) {
-    if (!startsWith(ptx, line, ".version "))
-      return;
-    if (hasVersion) {
-      texts.push_back(ptx.substr(begin, line - begin));
-      begin = line;
-    }
-    hasVersion = true;
-  });
-  if (hasVersion)
-    texts.push_back(ptx.substr(begin));
-  return texts;
-}
-
-/// Braces opened in a line of PTX less those closed, comments apart.
-static int countBraces(const std::string &text, size_t begin, size_t end) {
-  int depth = 0;
-  for (size_t i = begin; i < end && !startsWith(text, i, "//"); ++i)
-    depth += (text[i] == '{') - (text[i] == '}');
-  return depth;
-}
-
-/// A kernel goes from a line with `.entry` to the end of the body after it.
-static void splitKernels(const std::string &text,
-                         std::vector<std::string> &texts) {
-  std::string rest;
-  std::vector<std::string> kernels;
-  bool inKernel = false, inBody = false;
-  int depth = 0;
-  forEachLine(text, [&](size_t begin, size_t end) {
-    if (!inKernel && (startsWith(text, begin, ".visible .entry ") ||
-                      startsWith(text, begin, ".entry "))) {
-      inKernel = true;
-      kernels.emplace_back();
-    }
-    (inKernel ? kernels.back() : rest).append(text, begin, end - begin);
-    depth += countBraces(text, begin, end);
-    inBody = inKernel && (inBody || depth > 0);
-    if (inBody && depth == 0)
-      inKernel = inBody = false;
-  });
-  if (kernels.size() < 2 || inKernel) {
-    texts.push_back(text);
-    return;
-  }
-  for (std::string &kernel : kernels)
-    texts.push_back(rest + kernel);
-}
-
-std::vector<std::string>
-mlir::omnimoe::runtime::splitPTX(const std::string &ptx) {
-  std::vector<std::string> texts;
-  for (const std::string &text : splitModules(ptx))
-    splitKernels(text, texts);
-  return texts;
-}
-
-//===----------------------------------------------------------------------===//
 // Messages
 //===----------------------------------------------------------------------===//
-
-/// The version in a `.version` directive, 10 * major + minor; 0 if none.
-static int32_t getPTXVersion(const std::string &text) {
-  int major = 0, minor = 0;
-  size_t place = text.find(".version ");
-  if (place == std::string::npos ||
-      std::sscanf(text.c_str() + place, ".version %d.%d", &major, &minor) != 2)
-    return 0;
-  return 10 * major + minor;
-}
 
 /// The CUDA whose driver first took a version of PTX, as drivers count; 0 for
 /// versions that came later than this was written.
@@ -214,10 +121,6 @@ std::vector<cuda::Result> mlir::omnimoe::runtime::runInContext(
   for (pthread_t thread : helpers)
     pthread_join(thread, nullptr);
   return std::move(shared.results);
-}
-
-bool mlir::omnimoe::runtime::compilesAtLoad(const std::string &text) {
-  return text.find("setmaxnreg") != std::string::npos;
 }
 
 OmniMoeStatus mlir::omnimoe::runtime::compilePTX(

@@ -47,11 +47,27 @@ static void noteStreamError(Queue &queue, cuda::Result result) {
         "work cannot be put on two streams: " + queue.driver.describe(result);
 }
 
+/// Makes kernels ready to be launched; notes why, if that fails.
+static bool prepare(Queue &queue, const int32_t *kernels, size_t count) {
+  std::string message;
+  if (queue.program.prepare(queue.driver, queue.loaded, kernels, count,
+                            message))
+    queue.error = std::move(message);
+  return queue.error.empty();
+}
+
+static bool prepare(Queue &queue, const LaunchList &launches) {
+  const std::vector<int32_t> &kernels = launches.getKernels();
+  return prepare(queue, kernels.data(), kernels.size());
+}
+
 void Queue::flush() {
   if (!launches)
     return;
   LaunchList &written = *launches;
   launches = nullptr;
+  if (!error.empty() || !prepare(*this, written))
+    return;
   for (const LaunchList::Step &step : written.getSteps()) {
     if (!error.empty())
       return;
@@ -68,6 +84,7 @@ void Queue::flush() {
 
 void Queue::finish() {
   bool asGraph = launches && launches->size() > 1 && error.empty() &&
+                 prepare(*this, *launches) &&
                  loaded.graphs.launch(driver, loaded.context, loaded.kernels,
                                       *launches, streams.getCurrent());
   if (!asGraph)
@@ -102,6 +119,8 @@ void omnimoe_gpu_launch(void *opaque, int32_t index, int64_t gridX,
   if (queue.launches)
     return queue.launches->add(index, kernels[index], narrow, overlaps,
                                parameters);
+  if (!prepare(queue, &index, 1))
+    return;
   if (cuda::Result result =
           launchKernel(queue.driver, kernels[index], narrow, overlaps,
                        parameters, queue.streams.getCurrent()))

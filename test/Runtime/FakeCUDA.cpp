@@ -68,7 +68,7 @@ FAKE(cuInit)(uint32_t) {
   if (call.result)
     return call.result;
   if (state().devices == 0)
-    return kNoDevice;
+    return call.result = kNoDevice;
   state().initialized = true;
   return kSuccess;
 }
@@ -108,7 +108,7 @@ FAKE(cuDeviceGetCount)(int32_t *count) {
 FAKE(cuDeviceGetName)(char *name, int32_t length, Device device) {
   Call call("cuDeviceGetName");
   if (device < 0 || device >= state().devices)
-    return kInvalidDevice;
+    return call.result = kInvalidDevice;
   std::snprintf(name, length, "Fake GPU");
   return call.result;
 }
@@ -117,7 +117,7 @@ FAKE(cuDeviceGetAttribute)(int32_t *value, DeviceAttribute attribute,
                            Device device) {
   Call call("cuDeviceGetAttribute");
   if (device < 0 || device >= state().devices)
-    return kInvalidDevice;
+    return call.result = kInvalidDevice;
   switch (attribute) {
   case kMultiprocessors:
     *value = 132;
@@ -132,7 +132,7 @@ FAKE(cuDeviceGetAttribute)(int32_t *value, DeviceAttribute attribute,
     *value = kSharedOptIn;
     break;
   default:
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   }
   return call.result;
 }
@@ -140,7 +140,7 @@ FAKE(cuDeviceGetAttribute)(int32_t *value, DeviceAttribute attribute,
 FAKE(cuDevicePrimaryCtxRetain)(Context *context, Device device) {
   Call call("cuDevicePrimaryCtxRetain");
   if (device < 0 || device >= state().devices)
-    return kInvalidDevice;
+    return call.result = kInvalidDevice;
   if (call.result == kSuccess)
     *context = state().primary[device].get();
   return call.result;
@@ -162,7 +162,7 @@ FAKE(cuCtxGetDevice)(Device *device) {
 FAKE(cuCtxPushCurrent_v2)(Context context) {
   Call call("cuCtxPushCurrent_v2");
   if (!context)
-    return kInvalidContext;
+    return call.result = kInvalidContext;
   if (call.result == kSuccess)
     contextStack.push_back(context);
   return call.result;
@@ -192,7 +192,7 @@ FAKE(cuPointerGetAttributes)(uint32_t count, PointerAttribute *attributes,
       *static_cast<int32_t *>(values[i]) =
           known ? std::prev(it)->second.second : -2;
     else
-      return kInvalidValue;
+      return call.result = kInvalidValue;
   }
   return kSuccess;
 }
@@ -311,7 +311,7 @@ FAKE(cuTensorMapEncodeTiled)(TensorMap *map, int32_t type, uint32_t rank,
   if (reinterpret_cast<uintptr_t>(map) % 64 ||
       reinterpret_cast<uintptr_t>(base) % 16 || interleave || outOfBounds ||
       l2Promotion < 0)
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   if (call.result == kSuccess)
     std::memset(map, 0x5a, sizeof(TensorMap));
   return call.result;

@@ -19,7 +19,8 @@ extern "C" {
 
 /* The calls since the last clear, one a line: the function and, after a launch,
    "kernel=NAME device=0 stream=0x2 grid=4,1,1 block=128,1,1 shared=0 overlaps
-   parameters=0x10,0x2a". A call that a capture forbids ends in "forbidden". */
+   parameters=0x10,0x2a". A call that a capture forbids ends in "forbidden
+   failed=900", any other that fails in "failed=" and its result. */
 FAKE_CUDA_EXPORT const char *fake_cuda_log(void);
 FAKE_CUDA_EXPORT void fake_cuda_clear(void);
 /* How often a function was called since the last clear. */

@@ -150,7 +150,11 @@ public:
         captureMode != kCaptureRelaxed)
       forbid();
   }
-  ~Call() { state().log += "\n"; }
+  ~Call() {
+    if (result != kSuccess)
+      state().log += " failed=" + std::to_string(result);
+    state().log += "\n";
+  }
 
   void forbid() {
     state().log += " forbidden";

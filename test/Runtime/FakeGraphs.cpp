@@ -4,22 +4,10 @@
 
 #include <algorithm>
 
-FAKE(cuFuncGetParamInfo)(Function function, size_t index, size_t *offset,
-                         size_t *bytes) {
-  Call call("cuFuncGetParamInfo", Call::NeedsContext);
-  if (call.result)
-    return call.result;
-  if (index >= function->parameterSizes.size())
-    return kInvalidValue;
-  *offset = 0;
-  *bytes = function->parameterSizes[index];
-  return kSuccess;
-}
-
 FAKE(cuStreamDestroy_v2)(Stream stream) {
   Call call("cuStreamDestroy_v2", Call::NeedsContext);
   if (!state().streams.erase(stream))
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   return call.result;
 }
 
@@ -28,7 +16,7 @@ FAKE(cuStreamBeginCapture_v2)(Stream stream, CaptureMode mode) {
   if (call.result)
     return call.result;
   if (mode != kCaptureRelaxed || state().capturing.count(stream))
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   state().captures[stream] = new GraphObject;
   state().capturing[stream] = stream;
   return kSuccess;
@@ -38,7 +26,7 @@ FAKE(cuStreamEndCapture)(Stream stream, Graph *graph) {
   Call call("cuStreamEndCapture", Call::NeedsContext);
   auto it = state().captures.find(stream);
   if (it == state().captures.end())
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   *graph = it->second;
   state().graphs.insert(*graph);
   state().captures.erase(it);
@@ -67,7 +55,7 @@ FAKE(cuGraphInstantiateWithFlags)(GraphExec *executable, Graph graph,
                                   uint64_t flags) {
   Call call("cuGraphInstantiateWithFlags", Call::Unsafe);
   if (call.result || flags)
-    return call.result ? call.result : kInvalidValue;
+    return call.result = call.result ? call.result : kInvalidValue;
   *executable = new GraphExecObject{graph, {}};
   for (const auto &node : graph->nodes)
     (*executable)->launches.push_back(*node);
@@ -86,11 +74,11 @@ FAKE(cuGraphExecKernelNodeSetParams_v2)(GraphExec executable, GraphNode node,
                    [&](const auto &each) { return each.get() == node; }) -
       nodes.begin();
   if (index == nodes.size() || params->function != node->function)
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   GraphNodeObject &launch = executable->launches[index];
   launch.sizes = params->sizes;
   launch.parameters = readParameters(params->function, params->parameters);
-  return checkLaunch(launch, nullptr);
+  return call.result = checkLaunch(launch, nullptr);
 }
 
 FAKE(cuGraphLaunch)(GraphExec executable, Stream stream) {
@@ -98,10 +86,10 @@ FAKE(cuGraphLaunch)(GraphExec executable, Stream stream) {
   if (call.result)
     return call.result;
   if (!state().executables.count(executable))
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   for (const GraphNodeObject &launch : executable->launches) {
     if (Result result = checkLaunch(launch, stream))
-      return result;
+      return call.result = result;
     call.note(describeLaunch(launch, stream));
   }
   return kSuccess;
@@ -110,7 +98,7 @@ FAKE(cuGraphLaunch)(GraphExec executable, Stream stream) {
 FAKE(cuGraphExecDestroy)(GraphExec executable) {
   Call call("cuGraphExecDestroy");
   if (!state().executables.erase(executable))
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   delete executable;
   return call.result;
 }
@@ -118,7 +106,7 @@ FAKE(cuGraphExecDestroy)(GraphExec executable) {
 FAKE(cuGraphDestroy)(Graph graph) {
   Call call("cuGraphDestroy");
   if (!state().graphs.erase(graph))
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   delete graph;
   return call.result;
 }

@@ -59,7 +59,7 @@ FAKE(cuModuleLoadData)(Module *module, const void *image) {
   std::string text = static_cast<const char *>(image);
   bool isPTX = text.find(".version ") != std::string::npos;
   if (text.compare(0, std::strlen(kCubinMark), kCubinMark) != 0 && !isPTX)
-    return kInvalidImage;
+    return call.result = kInvalidImage;
   *module = new ModuleObject{current(), std::move(text), {}};
   state().modules.insert(*module);
   return kSuccess;
@@ -70,7 +70,7 @@ FAKE(cuModuleUnload)(Module module) {
   if (call.result)
     return call.result;
   if (!state().modules.erase(module) || module->context != current())
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   delete module;
   return kSuccess;
 }
@@ -80,19 +80,19 @@ FAKE(cuModuleGetFunction)(Function *function, Module module, const char *name) {
   if (call.result)
     return call.result;
   if (!state().modules.count(module) || module->context != current())
-    return kInvalidHandle;
+    return call.result = kInvalidHandle;
   auto &known = module->functions[name];
   if (!known)
     known = findEntry(module, name);
   *function = known.get();
-  return known ? kSuccess : kNotFound;
+  return call.result = known ? kSuccess : kNotFound;
 }
 
 FAKE(cuFuncGetAttribute)(int32_t *value, FunctionAttribute attribute,
                          Function) {
   Call call("cuFuncGetAttribute", Call::NeedsContext);
   if (attribute != kStaticSharedBytes)
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   *value = kStaticShared;
   return call.result;
 }
@@ -104,7 +104,7 @@ FAKE(cuFuncSetAttribute)(Function function, FunctionAttribute attribute,
     return call.result;
   if (attribute != kMaxDynamicSharedBytes || value < 0 ||
       value > kSharedOptIn - kStaticShared)
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   function->maxDynamicSharedBytes = value;
   return kSuccess;
 }
@@ -131,10 +131,10 @@ FAKE(cuLinkAddData_v2)(LinkState link, JITInput type, void *data, size_t size,
   if (call.result)
     return call.result;
   if (type != kPTXInput || size == 0 || text[size - 1] != 0)
-    return kInvalidValue;
+    return call.result = kInvalidValue;
   if (!std::strstr(text, ".version ")) {
     std::snprintf(link->errorLog, link->errorLogBytes, "no .version");
-    return kInvalidPTX;
+    return call.result = kInvalidPTX;
   }
   link->text += text;
   return kSuccess;
@@ -203,11 +203,11 @@ FAKE(cuLaunchKernelEx)(const LaunchConfig *config, Function function,
   GraphNodeObject launch{function, config->sizes, false, {}};
   for (uint32_t i = 0; i < config->numAttributes; ++i) {
     if (config->attributes[i].id != kProgrammaticStreamSerialization)
-      return kInvalidValue;
+      return call.result = kInvalidValue;
     launch.overlaps |= config->attributes[i].value != 0;
   }
   if (Result result = checkLaunch(launch, config->stream); result || extra)
-    return result ? result : kInvalidValue;
+    return call.result = result ? result : kInvalidValue;
   launch.parameters = readParameters(function, parameters);
   auto of = state().capturing.find(config->stream);
   auto capture = state().captures.find(

@@ -103,6 +103,22 @@ inline GPUImage makeImage() {
   return image;
 }
 
+/// One with a parameter of a type that the runtime does not know.
+inline GPUImage makeOpaqueImage() {
+  GPUImage image = makeImage();
+  image.ptx.replace(image.ptx.find(".f32"), 4, ".f32x1");
+  return image;
+}
+
+/// One whose kernel `scale` is compiled when it is loaded, since its warps
+/// change their registers.
+inline GPUImage makeLateImage() {
+  GPUImage image = makeImage();
+  image.ptx.replace(image.ptx.find("ret;"), 4,
+                    "setmaxnreg.inc.sync.aligned.u32 240;\n\tret;");
+  return image;
+}
+
 /// y = program(x) for x f32 [T, 8]: what compiled host code looks like.
 inline Signature makeSignature() {
   return {{{"x", OMNIMOE_F32, {kTokens, 8}}},
@@ -182,7 +198,8 @@ struct Call {
   OmniMoeTensor tensors[2];
 };
 
-/// Tests of graphs.cpp.
+/// Tests of loading.cpp and graphs.cpp.
+void testLoading();
 void testGraphs();
 
 #endif // OMNIMOE_TEST_RUNTIME_HARNESS_H

@@ -121,7 +121,7 @@ class Array(Memory):
 
 
 class Namespace:
-    float32, int32, uint8 = np.float32, np.int32, np.uint8
+    float16, float32, int32, uint8 = np.float16, np.float32, np.int32, np.uint8
 
     @staticmethod
     def empty(shape: Any, *, dtype: Any, device: Any) -> Array:

@@ -371,6 +371,32 @@ def ConvertMathToPolynomialPass : Pass<"convert-math-to-polynomial"> {
                            "::mlir::vector::VectorDialect"];
 }
 
+def KernelsToPTXPass : Pass<"omnimoe-kernels-to-ptx", "ModuleOp"> {
+  let summary = "Generate PTX of kernels, several at a time";
+  let description = [{
+    What `gpu-module-to-binary{format=isa}` does, which takes one kernel after
+    the other. Here each kernel is optimized, and its code generated, in an LLVM
+    module of its own, on as many threads as there are processors; what is not a
+    kernel is copied into each of the modules. The texts become one. LLVM's
+    vectorizers are off, and so is loop strength reduction in large kernels.
+
+    Before:
+    ```mlir
+    gpu.module @kernels [#nvvm.target<O = 3, chip = "sm_90a">] {
+      llvm.func @first() attributes {gpu.kernel, nvvm.kernel} { llvm.return }
+      llvm.func @second() attributes {gpu.kernel, nvvm.kernel} { llvm.return }
+    }
+    ```
+    After:
+    ```mlir
+    gpu.binary @kernels [#gpu.object<#nvvm.target<O = 3, chip = "sm_90a">,
+        properties = {O = 3 : i32}, assembly = ".version ... .visible .entry first()...
+                                                .visible .entry second()...">]
+    ```
+  }];
+  let dependentDialects = ["::mlir::gpu::GPUDialect"];
+}
+
 def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "ModuleOp"> {
   let summary = "Turn kernel launches into calls of the runtime";
   let description = [{

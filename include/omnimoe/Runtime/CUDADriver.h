@@ -170,8 +170,6 @@ struct KernelNodeParams {
 
 /// Functions that newer drivers have, or that programs can do without.
 #define OMNIMOE_CUDA_GRAPH_FUNCTIONS(X)                                        \
-  X(funcGetParamInfo, "cuFuncGetParamInfo",                                    \
-    (Function function, size_t index, size_t *offset, size_t *bytes))          \
   X(streamDestroy, "cuStreamDestroy_v2", (Stream stream))                      \
   X(streamBeginCapture, "cuStreamBeginCapture_v2",                             \
     (Stream stream, CaptureMode mode))                                         \

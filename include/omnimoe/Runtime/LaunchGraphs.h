@@ -19,9 +19,9 @@ namespace mlir::omnimoe::runtime {
 
 /// A kernel of a context.
 struct GPUKernel {
-  cuda::Function function;
+  cuda::Function function = nullptr;
   /// Dynamic shared memory that a block can have, in bytes.
-  int32_t maxSharedBytes;
+  int32_t maxSharedBytes = 0;
   std::vector<size_t> parameterBytes;
 };
 
@@ -51,6 +51,8 @@ public:
   const std::vector<Step> &getSteps() const { return steps; }
   size_t size() const { return launches.size(); }
   const Launch &operator[](size_t index) const { return launches[index]; }
+  /// The kernel of each launch.
+  const std::vector<int32_t> &getKernels() const { return kernels; }
 
   /// What the driver takes for the parameters of a launch.
   std::vector<void *> getParameters(size_t index,
@@ -68,6 +70,7 @@ public:
 private:
   std::vector<Step> steps;
   std::vector<Launch> launches;
+  std::vector<int32_t> kernels;
   std::vector<unsigned char> bytes;
 };
 

@@ -11,22 +11,12 @@
 
 namespace mlir::omnimoe::runtime {
 
-/// One text for each kernel, with all that is not a kernel in every one of
-/// them, so that they can be compiled at the same time. `ptx` may be several
-/// texts, one after the other, each with its `.version` directive.
-std::vector<std::string> splitPTX(const std::string &ptx);
-
 /// Calls `work(i)` for every i below `count`, with `context` current and
 /// captures relaxed, on up to `threads` threads, and returns what the calls
 /// returned.
 std::vector<cuda::Result>
 runInContext(const cuda::Driver &driver, cuda::Context context, size_t count,
              size_t threads, const std::function<cuda::Result(size_t)> &work);
-
-/// True if the driver compiles `text` well only as a module of its own. To make
-/// a cubin it compiles for linking, and then a kernel must keep the registers
-/// that it starts with, which kernels of warps with different tasks cannot.
-bool compilesAtLoad(const std::string &text);
 
 /// Why the driver did not take `text`, and what to do; `log` is what its
 /// compiler said.

@@ -13,7 +13,7 @@ namespace mlir::omnimoe::runtime {
 /// Compiled code hands a pointer to it back to the functions below.
 struct Queue {
   const cuda::Driver &driver;
-  const GPUProgram &program;
+  GPUProgram &program;
   LoadedKernels &loaded;
   CallStreams &streams;
   /// Where launches, and changes of streams, are written down until `finish`,

@@ -1,0 +1,40 @@
+//===- PTXText.h - What a text of PTX says of itself ------------*- C++ -*-===//
+
+#ifndef OMNIMOE_RUNTIME_PTXTEXT_H
+#define OMNIMOE_RUNTIME_PTXTEXT_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mlir::omnimoe::runtime {
+
+/// One text for each kernel, with all that is not a kernel in every one of
+/// them, so that they can be compiled at the same time. `ptx` may be several
+/// texts, one after the other, each with its `.version` directive.
+std::vector<std::string> splitPTX(const std::string &ptx);
+
+/// A kernel that a text defines.
+struct PTXKernel {
+  std::string name;
+  /// The size of each parameter.
+  std::vector<size_t> parameterBytes;
+  /// False if one has a type that is not known here.
+  bool parametersKnown = true;
+};
+
+/// The kernels of a text, in its order.
+std::vector<PTXKernel> findPTXKernels(const std::string &text);
+
+/// The version in a `.version` directive, 10 * major + minor; 0 if none.
+int32_t getPTXVersion(const std::string &text);
+
+/// True if the driver compiles `text` well only as a module of its own. To make
+/// a cubin it compiles for linking, and then a kernel must keep the registers
+/// that it starts with, which kernels of warps with different tasks cannot.
+bool compilesAtLoad(const std::string &text);
+
+} // namespace mlir::omnimoe::runtime
+
+#endif // OMNIMOE_RUNTIME_PTXTEXT_H
