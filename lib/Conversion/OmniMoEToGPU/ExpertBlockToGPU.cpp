@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_CONVERTOMNIMOEEXPERTBLOCKTOGPUPASS
@@ -69,14 +70,27 @@ mlir::omnimoe::matchExpertBlock(scf::ExecuteRegionOp region) {
   return block;
 }
 
-/// Moves what is besides `block` in the region in front of it: bufferization
-/// copies there what sums are added to, if they may not be added in place.
-static void hoistRest(RewriterBase &rewriter, scf::ExecuteRegionOp region,
-                      const ExpertBlock &block) {
-  for (Operation &op : llvm::make_early_inc_range(
-           region.getRegion().front().without_terminator()))
-    if (&op != block.products && &op != block.payload && &op != block.sum)
-      rewriter.moveOpBefore(&op, region);
+/// Moves what makes the memory that sums are added to in front of the region:
+/// bufferization copies there what they may not be added to in place. What else
+/// is in the region, the kernel does not need.
+static void hoistDestination(RewriterBase &rewriter,
+                             scf::ExecuteRegionOp region, ExpertBlock block) {
+  Block &body = region.getRegion().front();
+  llvm::SetVector<Operation *> needed;
+  auto need = [&](auto &self, Operation *op) -> void {
+    if (!op || op->getBlock() != &body || needed.contains(op))
+      return;
+    for (Value operand : op->getOperands())
+      self(self, operand.getDefiningOp());
+    needed.insert(op);
+  };
+  Value out = block.sum.getOut();
+  need(need, out.getDefiningOp());
+  for (Operation &op : body.without_terminator())
+    if (&op != block.sum && llvm::is_contained(op.getOperands(), out))
+      need(need, &op);
+  for (Operation *op : needed)
+    rewriter.moveOpBefore(op, region);
 }
 
 namespace {
@@ -97,7 +111,7 @@ struct ConvertOmniMoEExpertBlockToGPUPass
         return signalPassFailure();
       auto function = region->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_experts" + Twine(index)).str();
-      hoistRest(rewriter, region, *block);
+      hoistDestination(rewriter, region, *block);
       rewriter.setInsertionPoint(region);
       KernelBuilder k(region.getLoc(), rewriter);
       SlotTiles tiles = emitSlotTiles(k, *block, target, name);

@@ -68,6 +68,33 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
   return %kept#1 : !pairs
 }
 
+// Sums may need a copy of what they start from; products need no memory.
+
+// CHECK-LABEL: func.func @copied(
+// CHECK-SAME:    %[[FROM:[a-z0-9]+]]: memref<?x512xf32>
+// CHECK-NOT:     linalg.fill
+// CHECK:         %[[SUMS:.*]] = memref.alloc(%{{.*}}) : memref<?x512xf32>
+// CHECK:         memref.copy %[[FROM]], %[[SUMS]]
+// CHECK-NOT:     linalg.fill
+// CHECK:         function(@copied_experts2)
+// CHECK:         return %[[SUMS]]
+func.func @copied(%from: memref<?x512xf32>, %n: index, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
+    %p: !list) -> memref<?x512xf32> {
+  %zero = arith.constant 0.0 : f32
+  %y = scf.execute_region -> memref<?x512xf32> no_inline {
+    %s = memref.alloc(%n) : !pairs
+    linalg.fill ins(%zero : f32) outs(%s : !pairs)
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    %sums = memref.alloc(%n) : memref<?x512xf32>
+    memref.copy %from, %sums : memref<?x512xf32> to memref<?x512xf32>
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%sums : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    scf.yield %sums : memref<?x512xf32>
+  }
+  return %y : memref<?x512xf32>
+}
+
 // A region that may be inlined is nobody's kernel.
 
 // CHECK-LABEL: func.func @other_region(
