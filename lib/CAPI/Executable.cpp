@@ -28,7 +28,7 @@ OmniMoeStatus omnimoe_executable_save(const OmniMoeExecutable *executable,
   if (!path)
     return capi::failOnNull("path");
   std::string message;
-  if (!writeFileAtomically(path, serialize(executable->getProgram().getFile()),
+  if (!writeFileAtomically(path, serialize(executable->getProgram().file),
                            message))
     return capi::fail(OMNIMOE_IO_ERROR, "path: " + message);
   return OMNIMOE_OK;

@@ -2,14 +2,11 @@
 
 #include "omnimoe/Runtime/GPUProgram.h"
 
-#include "omnimoe/Runtime/PTXCompiler.h"
+#include "omnimoe/Runtime/PTXError.h"
 #include <algorithm>
 #include <map>
 
 using namespace mlir::omnimoe::runtime;
-
-GPUProgram::GPUProgram(GPUImage image, CubinObserver observer)
-    : image(std::move(image)), observer(std::move(observer)) {}
 
 static void unload(const cuda::Driver &driver, LoadedKernels &loaded) {
   cuda::ContextScope scope(driver, loaded.context);
@@ -31,11 +28,6 @@ GPUProgram::~GPUProgram() {
   if (const cuda::Driver *driver = cuda::getDriver(ignored))
     for (auto &loaded : contexts)
       unload(*driver, *loaded);
-}
-
-std::vector<std::string> GPUProgram::getCubins() const {
-  std::lock_guard<std::mutex> lock(mutex);
-  return image.cubins;
 }
 
 OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
@@ -83,46 +75,6 @@ OmniMoeStatus GPUProgram::describe(std::string &message) {
   return OMNIMOE_OK;
 }
 
-/// Loads what was compiled before. What the driver compiles at that time waits
-/// until it is needed.
-cuda::Result GPUProgram::loadModules(const cuda::Driver &driver,
-                                     LoadedKernels &loaded) {
-  if (image.cubins.size() != texts.size())
-    return cuda::kInvalidValue;
-  cuda::Result result = cuda::kSuccess;
-  for (size_t i = 0; i < texts.size() && result == cuda::kSuccess; ++i)
-    if (!compilesAtLoad(texts[i]))
-      result =
-          driver.moduleLoadData(&loaded.modules[i], image.cubins[i].data());
-  if (result != cuda::kSuccess)
-    unload(driver, loaded);
-  return result;
-}
-
-/// Compiles the PTX, and loads what is ready beside.
-OmniMoeStatus GPUProgram::compileModules(const cuda::Driver &driver,
-                                         LoadedKernels &loaded,
-                                         std::string &message) {
-  std::vector<std::string> cubins;
-  std::vector<cuda::Result> results(texts.size());
-  if (OmniMoeStatus status = compilePTX(
-          driver, loaded.context, texts, cubins, message, [&](size_t i) {
-            if (!compilesAtLoad(texts[i]))
-              results[i] =
-                  driver.moduleLoadData(&loaded.modules[i], cubins[i].data());
-          }))
-    return status;
-  for (cuda::Result result : results)
-    if (result != cuda::kSuccess) {
-      message = "the kernels cannot be loaded: " + driver.describe(result);
-      return OMNIMOE_DEVICE_ERROR;
-    }
-  image.cubins = std::move(cubins);
-  if (observer)
-    observer(image.cubins);
-  return OMNIMOE_OK;
-}
-
 OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
                                LoadedKernels &loaded, std::string &message) {
   if (OmniMoeStatus status = describe(message))
@@ -150,33 +102,28 @@ OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
     loaded.kernels[i].parameterBytes = definitions[i].kernel.parameterBytes;
     loaded.makesGraphs &= definitions[i].kernel.parametersKnown;
   }
-
-  // A driver older than the one that made the cubins may not take them; then
-  // the PTX decides.
-  cuda::RelaxedCapture relaxed(driver);
-  if (image.cubins.empty() || loadModules(driver, loaded) != cuda::kSuccess) {
-    loaded.modules.assign(texts.size(), nullptr);
-    image.cubins.clear();
-    if (OmniMoeStatus status = compileModules(driver, loaded, message))
-      return status;
-  }
-  for (size_t i = 0; i < definitions.size(); ++i)
-    if (loaded.modules[definitions[i].text])
-      if (OmniMoeStatus status = findKernel(driver, loaded, i, message))
-        return status;
   return OMNIMOE_OK;
 }
 
-/// Finds a kernel in its module, and allows it all the shared memory of the
-/// device that its own static variables leave.
-OmniMoeStatus GPUProgram::findKernel(const cuda::Driver &driver,
+/// Loads a kernel, and allows it all the shared memory of the device that its
+/// own static variables leave. The driver takes its time where its disk cache
+/// does not have the kernel.
+OmniMoeStatus GPUProgram::loadKernel(const cuda::Driver &driver,
                                      LoadedKernels &loaded, size_t index,
                                      std::string &message) {
   const std::string &name = image.kernelNames[index];
   GPUKernel &kernel = loaded.kernels[index];
+  const std::string &text = texts[definitions[index].text];
+  cuda::Module &module = loaded.modules[definitions[index].text];
   int32_t used = 0;
-  cuda::Result result = driver.moduleGetFunction(
-      &kernel.function, loaded.modules[definitions[index].text], name.c_str());
+  cuda::Result result = cuda::kSuccess;
+  if (!module)
+    result = driver.moduleLoadData(&module, text.c_str());
+  if (result != cuda::kSuccess) {
+    message = explainPTXError(driver, result, text);
+    return OMNIMOE_DEVICE_ERROR;
+  }
+  result = driver.moduleGetFunction(&kernel.function, module, name.c_str());
   if (result == cuda::kSuccess)
     result = driver.funcGetAttribute(&used, cuda::kStaticSharedBytes,
                                      kernel.function);
@@ -204,27 +151,9 @@ OmniMoeStatus GPUProgram::prepare(const cuda::Driver &driver,
     return OMNIMOE_OK;
   std::lock_guard<std::mutex> lock(loaded.mutex);
   cuda::RelaxedCapture relaxed(driver);
-  std::vector<size_t> missing;
-  for (const int32_t *kernel = kernels; kernel != end; ++kernel) {
-    size_t text = definitions[*kernel].text;
-    if (!loaded.modules[text] &&
-        std::find(missing.begin(), missing.end(), text) == missing.end())
-      missing.push_back(text);
-  }
-  // The driver takes its time where its own cache does not have them.
-  std::vector<cuda::Result> results = runInContext(
-      driver, loaded.context, missing.size(), missing.size(), [&](size_t i) {
-        return driver.moduleLoadData(&loaded.modules[missing[i]],
-                                     texts[missing[i]].c_str());
-      });
-  for (size_t i = 0; i < missing.size(); ++i)
-    if (results[i] != cuda::kSuccess) {
-      message = explainPTXError(driver, results[i], texts[missing[i]]);
-      return OMNIMOE_DEVICE_ERROR;
-    }
   for (const int32_t *kernel = kernels; kernel != end; ++kernel)
     if (!isReady(*kernel))
-      if (OmniMoeStatus status = findKernel(driver, loaded, *kernel, message))
+      if (OmniMoeStatus status = loadKernel(driver, loaded, *kernel, message))
         return status;
   return OMNIMOE_OK;
 }

@@ -162,7 +162,3 @@ int32_t mlir::omnimoe::runtime::getPTXVersion(const std::string &text) {
     return 0;
   return 10 * major + minor;
 }
-
-bool mlir::omnimoe::runtime::compilesAtLoad(const std::string &text) {
-  return text.find("setmaxnreg") != std::string::npos;
-}

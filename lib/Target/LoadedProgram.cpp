@@ -60,18 +60,9 @@ static LoadedPrograms &getLoadedPrograms() {
   return *programs;
 }
 
-ProgramFile LoadedProgram::getFile() const {
-  ProgramFile result = file;
-  if (kernels)
-    result.cubins = kernels->getCubins();
-  return result;
-}
-
-/// Links the host code of a program. What a GPU makes of its kernels later goes
-/// to the disk `cache`, if there is one.
-static OmniMoeStatus link(ProgramFile file,
-                          const std::optional<ProgramCache> &cache,
-                          LoadResult &result, std::string &message) {
+/// Links the host code of a program.
+static OmniMoeStatus link(ProgramFile file, LoadResult &result,
+                          std::string &message) {
   std::unique_ptr<JitProgram> code;
   if (OmniMoeStatus status = JitProgram::load(file.object, code, message))
     return status;
@@ -81,16 +72,7 @@ static OmniMoeStatus link(ProgramFile file,
   if (program->file.isForGPU()) {
     const ProgramFile &kept = program->file;
     program->kernels = std::make_unique<runtime::GPUProgram>(
-        runtime::GPUImage{kept.target, kept.kernels, kept.cubins,
-                          kept.kernelNames},
-        [&kept, cache](const std::vector<std::string> &cubins) {
-          if (!cache)
-            return;
-          ProgramFile file = kept;
-          file.cubins = cubins;
-          std::string ignored;
-          cache->store(file, ignored);
-        });
+        runtime::GPUImage{kept.target, kept.kernels, kept.kernelNames});
   }
   getLoadedPrograms().insert(program);
   result.program = std::move(program);
@@ -186,14 +168,14 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
     if ((result.program = getLoadedPrograms().find(key))) {
       result.cached = true;
       if (cache && !cache->contains(key))
-        cache->store(result.program->getFile(), result.cacheMessage);
+        cache->store(result.program->file, result.cacheMessage);
       return OMNIMOE_OK;
     }
     if (cache) {
       if (std::optional<ProgramFile> file = cache->find(key)) {
         std::string ignored;
         // An object that does not link counts as damaged too.
-        if (link(std::move(*file), cache, result, ignored) == OMNIMOE_OK) {
+        if (link(std::move(*file), result, ignored) == OMNIMOE_OK) {
           result.cached = true;
           return OMNIMOE_OK;
         }
@@ -214,7 +196,7 @@ OmniMoeStatus mlir::omnimoe::loadProgram(const LoadRequest &request,
     message = "dump_dir: " + dump.getFailure();
     return OMNIMOE_IO_ERROR;
   }
-  if (OmniMoeStatus status = link(std::move(file), cache, result, message))
+  if (OmniMoeStatus status = link(std::move(file), result, message))
     return status;
   if (cache)
     cache->store(result.program->file, result.cacheMessage);
@@ -233,5 +215,5 @@ OmniMoeStatus mlir::omnimoe::loadProgram(ProgramFile file, LoadResult &result,
   result.cached = true;
   if ((result.program = getLoadedPrograms().find(file.key)))
     return OMNIMOE_OK;
-  return link(std::move(file), /*cache=*/std::nullopt, result, message);
+  return link(std::move(file), result, message);
 }

@@ -15,8 +15,8 @@ namespace endian = llvm::support::endian;
 namespace json = llvm::json;
 
 static constexpr StringRef kMagic = "OMNIMOE\n";
-static constexpr uint32_t kVersion = 3;
-static constexpr uint32_t kNumSections = 6;
+static constexpr uint32_t kVersion = 4;
+static constexpr uint32_t kNumSections = 5;
 static constexpr size_t kHeaderSize = 8 + 4 + 4 + 8 * kNumSections;
 static constexpr size_t kChecksumSize = 32;
 
@@ -130,37 +130,10 @@ static std::array<uint8_t, kChecksumSize> getChecksum(StringRef bytes) {
   return llvm::SHA256::hash(llvm::arrayRefFromStringRef(bytes));
 }
 
-static std::string joinCubins(const std::vector<std::string> &cubins) {
-  std::string bytes;
-  llvm::raw_string_ostream os(bytes);
-  endian::Writer writer(os, llvm::endianness::little);
-  for (const std::string &cubin : cubins) {
-    writer.write<uint64_t>(cubin.size());
-    os << cubin;
-  }
-  return bytes;
-}
-
-static bool splitCubins(StringRef bytes, std::vector<std::string> &cubins) {
-  while (!bytes.empty()) {
-    if (bytes.size() < sizeof(uint64_t))
-      return false;
-    uint64_t size = endian::read64le(bytes.data());
-    bytes = bytes.drop_front(sizeof(uint64_t));
-    if (size > bytes.size())
-      return false;
-    cubins.push_back(bytes.take_front(size).str());
-    bytes = bytes.drop_front(size);
-  }
-  return true;
-}
-
 std::string mlir::omnimoe::serialize(const ProgramFile &program) {
   std::string metadata = writeMetadata(program);
-  std::string cubins = joinCubins(program.cubins);
-  const StringRef sections[kNumSections] = {program.key,     metadata,
-                                            program.source,  program.object,
-                                            program.kernels, cubins};
+  const StringRef sections[kNumSections] = {
+      program.key, metadata, program.source, program.object, program.kernels};
   std::string bytes;
   llvm::raw_string_ostream os(bytes);
   endian::Writer writer(os, llvm::endianness::little);
@@ -212,8 +185,7 @@ bool mlir::omnimoe::deserialize(StringRef bytes, ProgramFile &program,
     message = "damaged program: its checksum differs";
     return false;
   }
-  if (!readMetadata(sections[1], program) ||
-      !splitCubins(sections[5], program.cubins)) {
+  if (!readMetadata(sections[1], program)) {
     message = "damaged program: its description is not understood";
     return false;
   }

@@ -3,7 +3,7 @@
 |* keeps the rules of contexts, handles and stream capture, writes down every *|
 |* call, and runs no kernel; device memory is host memory that it knows of. *|
 |* OMNIMOE_CUDA_DRIVER makes the runtime load it. FAKE_CUDA sets it up: *|
-|* "devices=2,capability=90,version=13000,fail=cuLinkAddData_v2:222". *|
+|* "devices=2,capability=90,version=13000,fail=cuModuleLoadData:222". *|
 \*===----------------------------------------------------------------------===*/
 
 #ifndef OMNIMOE_TEST_RUNTIME_FAKECUDA_H

@@ -39,11 +39,6 @@ struct EventObject {
   void *stream = nullptr;
   void *capture = nullptr;
 };
-struct LinkStateObject {
-  std::string text;
-  char *errorLog = nullptr;
-  size_t errorLogBytes = 0;
-};
 /// A launch: in a log, or in a graph.
 struct GraphNodeObject {
   Function function;

@@ -1,13 +1,7 @@
 //===- FakePrograms.cpp - Modules and launches of a driver without a GPU --===//
-//
-// A cubin of this driver is its PTX behind a mark, so that names and sizes of
-// parameters can be read of either.
-//
 //===----------------------------------------------------------------------===//
 
 #include "FakeCUDAState.h"
-
-static constexpr char kCubinMark[] = "\177ELF fake cubin\n";
 
 namespace {
 
@@ -57,8 +51,7 @@ FAKE(cuModuleLoadData)(Module *module, const void *image) {
   if (call.result)
     return call.result;
   std::string text = static_cast<const char *>(image);
-  bool isPTX = text.find(".version ") != std::string::npos;
-  if (text.compare(0, std::strlen(kCubinMark), kCubinMark) != 0 && !isPTX)
+  if (text.find(".version ") == std::string::npos)
     return call.result = kInvalidImage;
   *module = new ModuleObject{current(), std::move(text), {}};
   state().modules.insert(*module);
@@ -107,53 +100,6 @@ FAKE(cuFuncSetAttribute)(Function function, FunctionAttribute attribute,
     return call.result = kInvalidValue;
   function->maxDynamicSharedBytes = value;
   return kSuccess;
-}
-
-FAKE(cuLinkCreate_v2)(uint32_t numOptions, JITOption *options, void **values,
-                      LinkState *link) {
-  Call call("cuLinkCreate_v2", Call::Unsafe);
-  if (call.result)
-    return call.result;
-  *link = new LinkStateObject;
-  for (uint32_t i = 0; i < numOptions; ++i) {
-    if (options[i] == kErrorLog)
-      (*link)->errorLog = static_cast<char *>(values[i]);
-    if (options[i] == kErrorLogBytes)
-      (*link)->errorLogBytes = reinterpret_cast<size_t>(values[i]);
-  }
-  return kSuccess;
-}
-
-FAKE(cuLinkAddData_v2)(LinkState link, JITInput type, void *data, size_t size,
-                       const char *, uint32_t, JITOption *, void **) {
-  Call call("cuLinkAddData_v2", Call::Unsafe);
-  auto *text = static_cast<const char *>(data);
-  if (call.result)
-    return call.result;
-  if (type != kPTXInput || size == 0 || text[size - 1] != 0)
-    return call.result = kInvalidValue;
-  if (!std::strstr(text, ".version ")) {
-    std::snprintf(link->errorLog, link->errorLogBytes, "no .version");
-    return call.result = kInvalidPTX;
-  }
-  link->text += text;
-  return kSuccess;
-}
-
-FAKE(cuLinkComplete)(LinkState link, void **cubin, size_t *size) {
-  Call call("cuLinkComplete", Call::Unsafe);
-  if (call.result)
-    return call.result;
-  link->text.insert(0, kCubinMark);
-  *cubin = link->text.data();
-  *size = link->text.size();
-  return kSuccess;
-}
-
-FAKE(cuLinkDestroy)(LinkState link) {
-  Call call("cuLinkDestroy");
-  delete link;
-  return call.result;
 }
 
 Result checkLaunch(const GraphNodeObject &launch, Stream stream) {

@@ -112,13 +112,6 @@ inline GPUImage makeOpaqueImage() {
 
 /// One whose kernel `scale` is compiled when it is loaded, since its warps
 /// change their registers.
-inline GPUImage makeLateImage() {
-  GPUImage image = makeImage();
-  image.ptx.replace(image.ptx.find("ret;"), 4,
-                    "setmaxnreg.inc.sync.aligned.u32 240;\n\tret;");
-  return image;
-}
-
 /// y = program(x) for x f32 [T, 8]: what compiled host code looks like.
 inline Signature makeSignature() {
   return {{{"x", OMNIMOE_F32, {kTokens, 8}}},

@@ -1,4 +1,4 @@
-//===- loading.cpp - Test of how kernels are compiled and loaded ----------===//
+//===- loading.cpp - Test of how kernels are loaded -----------------------===//
 
 #include "Harness.h"
 
@@ -38,45 +38,10 @@ static void testText() {
   CHECK(!kernels[3].parametersKnown);
 }
 
-static void testCompiling() {
+static void testFailures() {
   std::string message;
   Call call(3);
-  // What was compiled is handed on, and taken the next time.
-  std::vector<std::string> kept;
-  {
-    GPUProgram program(makeImage(), [&](const auto &cubins) { kept = cubins; });
-    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
-    CHECK(kept.size() == 2 && program.getCubins() == kept);
-  }
   GPUImage image = makeImage();
-  image.cubins = kept;
-  {
-    GPUProgram program(image);
-    fake.clear();
-    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
-    CHECK(fake.count("cuLinkCreate_v2") == 0);
-    CHECK(fake.count("cuModuleLoadData") == 2);
-  }
-  CHECK(fake.count("cuModuleUnload") == 2);
-  {
-    // Cubins that this driver does not take.
-    image.cubins[1] = "of another driver";
-    GPUProgram program(image, [&](const auto &cubins) { kept = cubins; });
-    fake.clear();
-    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
-    CHECK(fake.count("cuLinkComplete") == 2);
-    CHECK(program.getCubins() == kept);
-  }
-  {
-    // Cubins of another number of texts.
-    image.cubins.pop_back();
-    GPUProgram program(image);
-    fake.clear();
-    EXPECT(call.run(program, nullptr, message), OMNIMOE_OK, "");
-    CHECK(fake.count("cuLinkComplete") == 2);
-  }
-
-  image = makeImage();
   image.kernelNames.push_back("lost");
   GPUProgram incomplete(image);
   fake.clear();
@@ -85,16 +50,13 @@ static void testCompiling() {
   CHECK(fake.count("cuModuleLoadData") == 0);
 
   for (auto [function, result, text] :
-       {std::tuple("cuLinkAddData_v2", 222,
+       {std::tuple("cuModuleLoadData", 222,
                    "the CUDA driver is too old for the program: it serves CUDA "
                    "13.0, and PTX 8.6 needs a driver of CUDA 12.7 or newer"),
-        {"cuLinkCreate_v2", 221, "libnvidia-ptxjitcompiler.so.1"},
-        {"cuLinkComplete", 218,
+        {"cuModuleLoadData", 221, "libnvidia-ptxjitcompiler.so.1"},
+        {"cuModuleLoadData", 218,
          "cannot compile the program: "
          "CUDA_ERROR_INVALID_PTX"},
-        {"cuModuleLoadData", 2,
-         "the kernels cannot be loaded: "
-         "CUDA_ERROR_OUT_OF_MEMORY"},
         {"cuFuncSetAttribute", 1, "kernel 'tiles' cannot be loaded"}}) {
     GPUProgram program(makeImage());
     fake.fail(function, result);
@@ -118,13 +80,10 @@ static void launchSome(void *const *descriptors) {
                        kernel == 0 ? ofTiles : ofScale);
 }
 
-/// A kernel whose warps change their registers is compiled when it is loaded
-/// (the linker would hold it to those that it starts with), and it is loaded
-/// when it is first launched.
+/// A kernel is compiled and loaded when it is first launched.
 static void testLate() {
   std::string message;
   Call call(3), elsewhere(3, 1);
-  std::vector<std::string> kept;
   const EntryPoints some = {launchSome, workspaceSize};
   auto run = [&](GPUProgram &program, std::vector<int32_t> kernels,
                  void *stream = nullptr) {
@@ -134,11 +93,9 @@ static void testLate() {
                        call.workspace, workspaceSize(3), stream, message);
   };
   {
-    GPUProgram program(makeLateImage(), [&](const auto &all) { kept = all; });
+    GPUProgram program(makeImage());
     EXPECT(run(program, {0}), OMNIMOE_OK, "");
-    CHECK(fake.count("cuLinkComplete") == 1);
     CHECK(fake.count("cuModuleLoadData") == 1);
-    CHECK(compilesAtLoad(kept[0]) && !compilesAtLoad(kept[1]));
     EXPECT(run(program, {0, 1}), OMNIMOE_OK, "");
     CHECK(fake.count("cuModuleLoadData") == 1);
     CHECK(logHas("kernel=scale") && !logHas("failed="));
@@ -151,13 +108,9 @@ static void testLate() {
     fake.clear();
   }
   CHECK(fake.count("cuModuleUnload") == 4);
-  GPUImage image = makeLateImage();
-  image.cubins = kept;
   {
-    GPUProgram program(image);
+    GPUProgram program(makeImage());
     EXPECT(run(program, {0}), OMNIMOE_OK, "");
-    CHECK(fake.count("cuLinkComplete") == 0);
-    CHECK(fake.count("cuModuleLoadData") == 1);
     // In a capture.
     void *stream = fake.stream(0);
     fake.capture(stream, 1);
@@ -169,7 +122,7 @@ static void testLate() {
   }
   {
     // Nothing is launched without it, and the next call tries again.
-    GPUProgram program(makeLateImage());
+    GPUProgram program(makeImage());
     EXPECT(run(program, {0}), OMNIMOE_OK, "");
     fake.fail("cuModuleLoadData", 222);
     for (int i = 0; i < 2; ++i) {
@@ -184,7 +137,7 @@ static void testLate() {
 
 /// Threads that need it at once load it once.
 static void testLateThreads() {
-  GPUProgram program(makeLateImage());
+  GPUProgram program(makeImage());
   bool failed[8] = {};
   fake.clear();
   std::vector<std::thread> threads;
@@ -204,7 +157,7 @@ static void testLateThreads() {
 
 void testLoading() {
   testText();
-  testCompiling();
+  testFailures();
   testLate();
   testLateThreads();
 }

@@ -11,10 +11,10 @@ namespace mlir::omnimoe {
 /// which may then begin while the predecessor ends.
 inline constexpr llvm::StringLiteral kOverlapsAttrName = "omnimoe.overlaps";
 
-/// On a loop of a kernel that lives off having several rows of memory under way
-/// in each thread.
-inline constexpr llvm::StringLiteral kRowsInFlightAttrName =
-    "omnimoe.rows_in_flight";
+/// On a loop of a kernel whose threads are worth 64 registers each, as for
+/// several rows of memory under way, rather than twice the warps.
+inline constexpr llvm::StringLiteral kKeepsRegistersAttrName =
+    "omnimoe.keeps_registers";
 
 /// The runtime's functions that put work on streams, as programs call them.
 inline constexpr llvm::StringLiteral kForkFunction = "omnimoe_gpu_fork";

@@ -24,7 +24,6 @@ using DevicePointer = uint64_t;
 using Context = struct ContextObject *;
 using Module = struct ModuleObject *;
 using Function = struct FunctionObject *;
-using LinkState = struct LinkStateObject *;
 using Stream = void *;
 using Event = struct EventObject *;
 using Graph = struct GraphObject *;
@@ -55,8 +54,6 @@ enum FunctionAttribute : int32_t {
 };
 
 /// CUjit_option and CUjitInputType.
-enum JITOption : int32_t { kErrorLog = 5, kErrorLogBytes = 6 };
-enum JITInput : int32_t { kPTXInput = 1 };
 
 /// CUstreamCaptureMode and CUstreamCaptureStatus.
 enum CaptureMode : int32_t { kCaptureRelaxed = 2 };
@@ -129,16 +126,6 @@ struct KernelNodeParams {
     (int32_t *value, FunctionAttribute attribute, Function function))          \
   X(funcSetAttribute, "cuFuncSetAttribute",                                    \
     (Function function, FunctionAttribute attribute, int32_t value))           \
-  X(linkCreate, "cuLinkCreate_v2",                                             \
-    (uint32_t numOptions, JITOption *options, void **values,                   \
-     LinkState *state))                                                        \
-  X(linkAddData, "cuLinkAddData_v2",                                           \
-    (LinkState state, JITInput type, void *data, size_t size,                  \
-     const char *name, uint32_t numOptions, JITOption *options,                \
-     void **values))                                                           \
-  X(linkComplete, "cuLinkComplete",                                            \
-    (LinkState state, void **cubin, size_t *size))                             \
-  X(linkDestroy, "cuLinkDestroy", (LinkState state))                           \
   X(launchKernel, "cuLaunchKernelEx",                                          \
     (const LaunchConfig *config, Function function, void **parameters,         \
      void **extra))                                                            \

@@ -1,9 +1,8 @@
 //===- GPUProgram.h - The kernels of a compiled program ---------*- C++ -*-===//
 //
-// Kernels come as PTX, which the driver compiles for its device (a cubin), or
-// as cubins that an earlier load kept. They are loaded into each context when a
-// call first needs them there; those that the driver compiles when it loads
-// them, one by one, when they are first launched. Links no LLVM.
+// Kernels come as PTX. Each is a module of its own, which the driver compiles,
+// or takes from its disk cache, when a call first launches the kernel in a
+// context. Links no LLVM.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,7 +14,6 @@
 #include "omnimoe/Runtime/LaunchGraphs.h"
 #include "omnimoe/Runtime/PTXText.h"
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -27,9 +25,6 @@ struct GPUImage {
   std::string chip;
   /// PTX: any number of texts, one after the other, each with its `.version`.
   std::string ptx;
-  /// What the texts were compiled to, in the same order; empty: not yet. One
-  /// that the driver compiles when it loads it is PTX still.
-  std::vector<std::string> cubins;
   /// The kernels in the order that the host code counts them in.
   std::vector<std::string> kernelNames;
 };
@@ -48,30 +43,27 @@ struct LoadedKernels {
   /// graphs, and parameters whose sizes are known.
   bool makesGraphs = false;
   LaunchGraphs graphs;
-  /// Held while a kernel is loaded late.
+  /// Held while a kernel is loaded.
   std::mutex mutex;
 };
 
 class GPUProgram {
 public:
-  /// Is told the cubins when PTX has been compiled.
-  using CubinObserver = std::function<void(const std::vector<std::string> &)>;
-
-  explicit GPUProgram(GPUImage image, CubinObserver observer = nullptr);
+  explicit GPUProgram(GPUImage image) : image(std::move(image)) {}
   /// Unloads the kernels, but for those that a stream capture has seen: a graph
   /// may launch them again, and does not say when it goes.
   ~GPUProgram();
   GPUProgram(const GPUProgram &) = delete;
   GPUProgram &operator=(const GPUProgram &) = delete;
 
-  /// The kernels in `context`, which is current and of `device`; loads them the
-  /// first time, but for those that `prepare` loads. They live as long as this
-  /// object.
+  /// The kernels in `context`, which is current and of `device`. They live as
+  /// long as this object.
   OmniMoeStatus getKernels(const cuda::Driver &driver, cuda::Device device,
                            cuda::Context context, LoadedKernels *&kernels,
                            std::string &message);
 
-  /// Makes kernels ready to be launched in their context, which is current.
+  /// Loads those of the kernels that have not been launched yet in their
+  /// context, which is current.
   /// Returns OMNIMOE_OK, with little done, if they are.
   OmniMoeStatus prepare(const cuda::Driver &driver, LoadedKernels &loaded,
                         const int32_t *kernels, size_t count,
@@ -84,17 +76,11 @@ public:
     return image.kernelNames[index];
   }
 
-  /// The cubins known by now.
-  std::vector<std::string> getCubins() const;
-
 private:
   OmniMoeStatus describe(std::string &message);
   OmniMoeStatus load(const cuda::Driver &driver, cuda::Device device,
                      LoadedKernels &loaded, std::string &message);
-  cuda::Result loadModules(const cuda::Driver &driver, LoadedKernels &loaded);
-  OmniMoeStatus compileModules(const cuda::Driver &driver,
-                               LoadedKernels &loaded, std::string &message);
-  OmniMoeStatus findKernel(const cuda::Driver &driver, LoadedKernels &loaded,
+  OmniMoeStatus loadKernel(const cuda::Driver &driver, LoadedKernels &loaded,
                            size_t index, std::string &message);
 
   /// Where a kernel is defined.
@@ -103,9 +89,8 @@ private:
     PTXKernel kernel;
   };
 
-  mutable std::mutex mutex;
+  std::mutex mutex;
   GPUImage image;
-  CubinObserver observer;
   /// The PTX, a kernel in each, and where each kernel is; empty: not yet known.
   std::vector<std::string> texts;
   std::vector<Definition> definitions;

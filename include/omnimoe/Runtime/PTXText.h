@@ -30,11 +30,6 @@ std::vector<PTXKernel> findPTXKernels(const std::string &text);
 /// The version in a `.version` directive, 10 * major + minor; 0 if none.
 int32_t getPTXVersion(const std::string &text);
 
-/// True if the driver compiles `text` well only as a module of its own. To make
-/// a cubin it compiles for linking, and then a kernel must keep the registers
-/// that it starts with, which kernels of warps with different tasks cannot.
-bool compilesAtLoad(const std::string &text);
-
 } // namespace mlir::omnimoe::runtime
 
 #endif // OMNIMOE_RUNTIME_PTXTEXT_H

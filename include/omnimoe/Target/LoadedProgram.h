@@ -16,9 +16,6 @@ struct LoadedProgram {
   std::unique_ptr<JitProgram> code;
   /// The kernels of a program for a GPU, else null.
   std::unique_ptr<runtime::GPUProgram> kernels;
-
-  /// The program as it is to be written, with the cubins made since.
-  ProgramFile getFile() const;
 };
 
 /// Where to look for a program, and what to leave behind.

@@ -7,7 +7,7 @@
 //   u32       number of sections
 //   u64 each  size of each section
 //   bytes     the sections: key, metadata (JSON), source (MLIR), object file,
-//             PTX, cubins (each after its size, a u64)
+//             PTX
 //   32 bytes  SHA-256 of all before
 //
 //===----------------------------------------------------------------------===//
@@ -56,9 +56,6 @@ struct ProgramFile {
   std::string object;
   /// PTX of the kernels of a GPU program.
   std::string kernels;
-  /// What the driver compiled the PTX to, text by text; empty until a GPU has
-  /// run the program.
-  std::vector<std::string> cubins;
   /// The kernels in the order that the object counts them in.
   std::vector<std::string> kernelNames;
 

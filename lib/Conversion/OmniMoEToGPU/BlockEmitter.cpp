@@ -22,8 +22,8 @@ Value BlockEmitter::fromLane(Value value, Value lane) {
       .getShuffleResult();
 }
 
-void mlir::omnimoe::keepRowsInFlight(KernelBuilder &k) {
-  k.getInsertionBlock()->getParentOp()->setAttr(kRowsInFlightAttrName,
+void mlir::omnimoe::keepRegisters(KernelBuilder &k) {
+  k.getInsertionBlock()->getParentOp()->setAttr(kKeepsRegistersAttrName,
                                                 k.getUnitAttr());
 }
 

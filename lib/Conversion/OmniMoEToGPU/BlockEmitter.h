@@ -31,9 +31,9 @@ inline constexpr int64_t kAccessBytes = 16;
 /// aligned.
 int64_t getAccessElements(int64_t length, Type elementType);
 
-/// Says of the loop that is being built that its rows in flight are worth more
-/// than twice the warps.
-void keepRowsInFlight(KernelBuilder &k);
+/// Says of the loop that is being built that 64 registers for each thread are
+/// worth more than twice the warps.
+void keepRegisters(KernelBuilder &k);
 
 /// Threads of the block that suit an operation on rows of expert vectors: one
 /// access of a row each.

@@ -205,7 +205,7 @@ void BlockEmitter::emitCombineToExperts(CombineOp op) {
     if (products)
       weight = loadOwnPiece(products.getWeights(), expert);
     auto add = [&](Value at, ValueRange carried) -> SmallVector<Value> {
-      keepRowsInFlight(k);
+      keepRegisters(k);
       SmallVector<Value> pieces, parts;
       for (int64_t i = 0; i < kPairsInFlight; ++i) {
         Value token = fromLane(held.token, k.add(at, i));
@@ -326,7 +326,7 @@ LogicalResult BlockEmitter::emitProductsByExpert(GroupedMatmulOp op) {
       HeldPairs held = holdPairs(pairs.pairs, pairs.topK, round, last);
       Value weight = loadOwnPiece(op.getWeights(), expert);
       k.loop(k.index(0), k.sub(last, round), kPairsInFlight, [&](Value at) {
-        keepRowsInFlight(k);
+        keepRegisters(k);
         SmallVector<Value> pieces, parts;
         for (int64_t i = 0; i < kPairsInFlight; ++i)
           pieces.push_back(loadOwnPiece(

@@ -26,7 +26,7 @@ static constexpr int64_t kTensorMapAlignment = 64;
 /// conversion to the LLVM dialect, which keeps few attributes of arguments.
 static constexpr StringLiteral kTensorMapsAttr = "omnimoe.tensor_maps";
 /// Threads of a multiprocessor that leave each of them 64 registers.
-static constexpr int32_t kThreadsForRows = 1024;
+static constexpr int32_t kThreadsOf64Registers = 1024;
 
 static bool isTensorMap(Value value) {
   return isa<nvgpu::TensorMapDescriptorType>(value.getType());
@@ -128,16 +128,16 @@ static void freeRegisters(gpu::GPUFuncOp kernel) {
                          return WalkResult::interrupt();
                        })
                        .wasInterrupted();
-  bool hasRows = false;
+  bool keepsRegisters = false;
   kernel.walk([&](scf::ForOp loop) {
-    hasRows |= bool(loop->removeAttr(kRowsInFlightAttrName));
+    keepsRegisters |= bool(loop->removeAttr(kKeepsRegistersAttrName));
   });
   std::optional<ArrayRef<int32_t>> size = kernel.getKnownBlockSize();
   int32_t blocks = 0;
   if (isDynamic)
     blocks = 1;
-  else if (hasRows && size)
-    blocks = std::max(1, kThreadsForRows / size->front());
+  else if (keepsRegisters && size)
+    blocks = std::max(1, kThreadsOf64Registers / size->front());
   if (blocks)
     kernel->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
                     Builder(kernel.getContext()).getI32IntegerAttr(blocks));

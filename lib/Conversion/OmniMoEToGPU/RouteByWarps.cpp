@@ -20,6 +20,8 @@ using FloatPredicate = arith::CmpFPredicate;
 
 /// Lanes that share a long row of candidates.
 static constexpr int64_t kRowLanes = 8;
+/// Keys a lane of an axis that is short.
+static constexpr int64_t kShortAxisKeys = 9;
 
 namespace {
 
@@ -47,7 +49,8 @@ public:
     Value ids = shared(2 * room, k.getI32Type());
 
     Value tokens = memref::DimOp::create(k, op.getScores(), 0);
-    auto emitOne = [&](Value token, Value laneOfWarp) {
+    auto emitOne = [&](Value tokenOfWarp, Value laneOfWarp) {
+      token = k.toI32(tokenOfWarp);
       lane = laneOfWarp;
       isCol = k.compare(Predicate::uge, lane, k.i32(kAxisLanes));
       axisLane = k.both(lane, k.i32(kAxisLanes - 1));
@@ -57,13 +60,14 @@ public:
               emitPart(k, values, warp, cols, room),
               emitPart(k, ids, warp, cols, room)};
       Value ofAxis = k.choose(isCol, k.index(room), k.index(0));
-      emitSortAxes(token, emitPart(k, keys, warp, ofAxis, room),
+      emitSortAxes(tokenOfWarp, emitPart(k, keys, warp, ofAxis, room),
                    emitPart(k, values, warp, ofAxis, room),
                    emitPart(k, ids, warp, ofAxis, room));
       buffer = emitPart(k, keys, warp, k.getIndexAttr(0), plan.keyRoom());
-      emitChoose(
-          emitPart(k, op.getScores(), token, k.getIndexAttr(0), plan.topK),
-          emitPart(k, op.getExperts(), token, k.getIndexAttr(0), plan.topK));
+      emitChoose(emitPart(k, op.getScores(), tokenOfWarp, k.getIndexAttr(0),
+                          plan.topK),
+                 emitPart(k, op.getExperts(), tokenOfWarp, k.getIndexAttr(0),
+                          plan.topK));
       syncWarp(k);
     };
     if (one) {
@@ -250,6 +254,69 @@ private:
     return keys;
   }
 
+  /// True if the pair of `key` beats the other, or is as good, in row and
+  /// column: if it has the higher logit or, of equal ones, the lower id.
+  Value beats(Value key, Value otherKey) {
+    Value id = emitKeyId(k, key), otherId = emitKeyId(k, otherKey);
+    Value columns = k.i32(plan.numCols);
+    auto ranksFirst = [&](Value logits, Value i, Value other) {
+      auto load = [&](Value at) {
+        return emitCleanLogit(
+            k, k.load(logits, {k.toIndex(token), k.toIndex(at)}));
+      };
+      Value own = load(i), its = load(other);
+      Value higher = arith::CmpFOp::create(k, FloatPredicate::OGT, own, its);
+      Value equal = arith::CmpFOp::create(k, FloatPredicate::OEQ, own, its);
+      return k.either(higher,
+                      k.both(equal, k.compare(Predicate::sle, i, other)));
+    };
+    Value inRow =
+        ranksFirst(op.getRowLogits(), arith::DivUIOp::create(k, id, columns),
+                   arith::DivUIOp::create(k, otherId, columns));
+    return k.both(inRow,
+                  ranksFirst(op.getColLogits(),
+                             arith::RemUIOp::create(k, id, columns),
+                             arith::RemUIOp::create(k, otherId, columns)));
+  }
+
+  /// True if this lane finds two candidates next to each other with equal sums
+  /// of which the one with the higher id beats the other in row and column, so
+  /// that rounding made the sums equal, and it goes first. Where three sums are
+  /// equal it may be so.
+  Value findUnclear(Value count) {
+    Value last = k.i32(plan.capacity() - 1);
+    auto load = [&](Value place) {
+      return k.load(buffer, k.toIndex(k.min(place, last)));
+    };
+    auto isEqual = [&](Value key, Value nextKey, Value next) {
+      Value equal =
+          arith::CmpFOp::create(k, FloatPredicate::OEQ, emitKeyValue(k, key),
+                                emitKeyValue(k, nextKey));
+      return k.both(equal, k.compare(Predicate::slt, next, count));
+    };
+    return k.rolledLoop(
+        lane, k.i32(plan.topK), k.i32(kWarp), k.integer(k.getI1Type(), 0),
+        [&](Value place, ValueRange found) -> SmallVector<Value> {
+          // Short axes fit into 64 registers, but for a few bytes where the
+          // assembler tries to do with 40.
+          if (plan.axisKeys <= kShortAxisKeys)
+            keepRegisters(k);
+          Value next = k.add(place, 1);
+          Value key = load(place), nextKey = load(next);
+          Value unclear = k.branch(
+              k.getI1Type(), isEqual(key, nextKey, next),
+              [&]() -> SmallVector<Value> {
+                Value third = k.add(place, 2);
+                Value three = isEqual(nextKey, load(third), third);
+                return {k.either(three, beats(nextKey, key))};
+              },
+              [&]() -> SmallVector<Value> {
+                return {k.integer(k.getI1Type(), 0)};
+              })[0];
+          return {k.either(found[0], unclear)};
+        })[0];
+  }
+
   /// Sorts candidates and writes the results; returns whether rounding has a
   /// say in the order of ties, so that these do not stand.
   Value emitSortAndWrite(RouteCandidates &candidates, SmallVector<Value> keys,
@@ -275,19 +342,28 @@ private:
           Value exists = k.compare(Predicate::slt, k.add(place, 1), count);
           return {k.either(found[0], k.both(equal, exists))};
         })[0];
+    auto no = [&]() -> SmallVector<Value> {
+      return {k.integer(k.getI1Type(), 0)};
+    };
+    auto mayRound = [&]() -> SmallVector<Value> {
+      return {candidates.mayRoundTogether()};
+    };
+    // Ties are rare, and that they are of pairs which beat each other is more
+    // so.
     return k.branch(
         k.getI1Type(), anyLane(k, tied),
-        [&]() -> SmallVector<Value> { return {candidates.mayRoundTogether()}; },
         [&]() -> SmallVector<Value> {
-          return {k.integer(k.getI1Type(), 0)};
-        })[0];
+          return {k.branch(k.getI1Type(), anyLane(k, findUnclear(count)),
+                           mayRound, no)[0]};
+        },
+        no)[0];
   }
 
   KernelBuilder &k;
   RouteOp op;
   const RoutePlan &plan;
   Value warpLane, warp;
-  Value lane, isCol, axisLane; // within the code of a token
+  Value token, lane, isCol, axisLane; // within the code of a token
   SortedAxes axes;
   Value buffer; // of the warp, for keys
 };

@@ -64,7 +64,7 @@ void BlockEmitter::emitSlicedCombine(CombineOp op, int64_t lanesOfTeam) {
   k.loop(warp, tokens, threads / kWarp, [&](Value token) {
     Value sum = k.loop(k.index(0), k.index(columns), turn, {k.real(type, 0.0)},
                        [&](Value at, ValueRange carried) -> SmallVector<Value> {
-                         keepRowsInFlight(k);
+                         keepRegisters(k);
                          return {add(token, at, carried.front())};
                        })
                     .front();
