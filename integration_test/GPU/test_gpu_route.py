@@ -79,6 +79,18 @@ def test_sums_that_round_together():
     check(rows, columns, 40)
 
 
+@pytest.mark.parametrize("size, top_k", [(64, 16), (128, 64), (320, 200)])
+def test_neighbouring_logits(size, top_k):
+    """Rows and columns that differ by the last bit: sums of two or three pairs are
+    equal, some of them out of the order of their ids."""
+    rng = np.random.default_rng(12)
+    rows, columns = logits(13, 300, size), logits(14, 300, size)
+    for axis in (rows, columns):
+        axis[:, 1::8] = np.nextafter(axis[:, ::8], np.float32(np.inf))
+        axis[:] = axis[:, rng.permutation(size)]
+    check(rows, columns, top_k)
+
+
 def test_not_finite():
     rows, columns = logits(9, 40, 16), logits(10, 40, 12)
     rng = np.random.default_rng(11)

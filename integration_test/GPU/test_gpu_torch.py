@@ -33,8 +33,10 @@ def on_gpu(tensors):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
     "sizes",
-    [{}, {"tokens": 1}, {"tokens": 0}, {"tokens": 200, "hidden": 64}, {"hidden": 19, "count": 7},
-     {"width": 3}, {"hidden": 512, "count": 300}, {"tokens": 200, "hidden": 512, "count": 7},
+    [pytest.param({}, marks=pytest.mark.sanitizer), {"tokens": 1}, {"tokens": 0},
+     {"tokens": 200, "hidden": 64}, pytest.param({"hidden": 19, "count": 7}, marks=pytest.mark.sanitizer),
+     {"width": 3}, pytest.param({"hidden": 512, "count": 300}, marks=pytest.mark.sanitizer),
+     {"tokens": 200, "hidden": 512, "count": 7},
      {"hidden": 2048, "count": 9}, {"hidden": 512, "count": 65536, "top_k": 100},
      {"hidden": 1024, "count": 8192, "top_k": 70, "width": 8}],
     ids=str,
@@ -47,7 +49,8 @@ def test_gradients_of_experts(dtype, sizes):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     "sizes",
-    [{"tokens": 300, "hidden": 64, "count": 100, "top_k": 12}, {"tokens": 17, "hidden": 192, "count": 49},
+    [pytest.param({"tokens": 300, "hidden": 64, "count": 100, "top_k": 12}, marks=pytest.mark.sanitizer),
+     {"tokens": 17, "hidden": 192, "count": 49},
      {"tokens": 700, "hidden": 1024, "count": 1600, "top_k": 24}, {"tokens": 0, "hidden": 64}],
     ids=str,
 )
@@ -60,12 +63,14 @@ def test_gradients_of_groups(dtype, sizes):
     )
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("dtype", TYPES)
 def test_gradients_of_mlp(dtype):
     for sizes in ({}, {"tokens": 130, "hidden": 64, "inner": 96}):
         check_gradients(omt.mlp, reference.mlp, on_gpu(mlp_arguments(dtype=dtype, **sizes)))
 
 
+@pytest.mark.sanitizer
 def test_gradients_of_route():
     rows, columns = on_gpu([normal(17, 6, grad=True), normal(17, 8, seed=1, grad=True)])
     ids = omt.route(rows, columns, 5)[1]
@@ -77,6 +82,7 @@ def test_gradients_of_route():
     )
 
 
+@pytest.mark.sanitizer
 def test_gradients_of_layer():
     params = layer_params(grad=True)
     tensors = on_gpu([normal(17, 32, seed=7, grad=True), *params.values()])

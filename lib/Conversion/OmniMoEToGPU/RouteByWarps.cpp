@@ -20,6 +20,8 @@ using FloatPredicate = arith::CmpFPredicate;
 
 /// Lanes that share a long row of candidates.
 static constexpr int64_t kRowLanes = 8;
+/// Candidates of one sum that are put into order at once.
+static constexpr int64_t kMostTies = 4;
 /// Keys a lane of an axis that is short.
 static constexpr int64_t kShortAxisKeys = 9;
 
@@ -254,66 +256,110 @@ private:
     return keys;
   }
 
-  /// True if the pair of `key` beats the other, or is as good, in row and
-  /// column: if it has the higher logit or, of equal ones, the lower id.
-  Value beats(Value key, Value otherKey) {
-    Value id = emitKeyId(k, key), otherId = emitKeyId(k, otherKey);
-    Value columns = k.i32(plan.numCols);
-    auto ranksFirst = [&](Value logits, Value i, Value other) {
-      auto load = [&](Value at) {
-        return emitCleanLogit(
-            k, k.load(logits, {k.toIndex(token), k.toIndex(at)}));
-      };
-      Value own = load(i), its = load(other);
-      Value higher = arith::CmpFOp::create(k, FloatPredicate::OGT, own, its);
-      Value equal = arith::CmpFOp::create(k, FloatPredicate::OEQ, own, its);
-      return k.either(higher,
-                      k.both(equal, k.compare(Predicate::sle, i, other)));
+  /// True if what belongs to logit `id` ranks before what belongs to `other`,
+  /// or is the same: it has the higher logit or, of equal ones, the lower id.
+  Value ranksFirst(Value logits, Value id, Value other) {
+    auto load = [&](Value at) {
+      return emitCleanLogit(k,
+                            k.load(logits, {k.toIndex(token), k.toIndex(at)}));
     };
-    Value inRow =
-        ranksFirst(op.getRowLogits(), arith::DivUIOp::create(k, id, columns),
-                   arith::DivUIOp::create(k, otherId, columns));
-    return k.both(inRow,
-                  ranksFirst(op.getColLogits(),
-                             arith::RemUIOp::create(k, id, columns),
-                             arith::RemUIOp::create(k, otherId, columns)));
+    Value own = load(id), its = load(other);
+    Value higher = arith::CmpFOp::create(k, FloatPredicate::OGT, own, its);
+    Value equal = arith::CmpFOp::create(k, FloatPredicate::OEQ, own, its);
+    return k.either(higher,
+                    k.both(equal, k.compare(Predicate::sle, id, other)));
   }
 
-  /// True if this lane finds two candidates next to each other with equal sums
-  /// of which the one with the higher id beats the other in row and column, so
-  /// that rounding made the sums equal, and it goes first. Where three sums are
-  /// equal it may be so.
-  Value findUnclear(Value count) {
-    Value last = k.i32(plan.capacity() - 1);
-    auto load = [&](Value place) {
-      return k.load(buffer, k.toIndex(k.min(place, last)));
+  Value rowOf(Value id) {
+    return arith::DivUIOp::create(k, id, k.i32(plan.numCols));
+  }
+  Value colOf(Value id) {
+    return arith::RemUIOp::create(k, id, k.i32(plan.numCols));
+  }
+
+  /// True if a pair beats another, or is the same.
+  Value beats(Value id, Value other) {
+    Value inRow = ranksFirst(op.getRowLogits(), rowOf(id), rowOf(other));
+    return k.both(inRow,
+                  ranksFirst(op.getColLogits(), colOf(id), colOf(other)));
+  }
+
+  Value loadId(Value place) {
+    return emitKeyId(k, k.load(buffer, k.toIndex(place)));
+  }
+
+  /// The highest id among a pair and those of equal sum that beat it, which are
+  /// the candidates from `from` to `to`.
+  Value emitTieKey(Value id, Value from, Value to) {
+    return k.rolledLoop(
+        from, to, k.i32(1), {id},
+        [&](Value place, ValueRange best) -> SmallVector<Value> {
+          Value other = loadId(place);
+          Value counts = beats(other, id);
+          return {k.max(best[0], k.choose(counts, other, best[0]))};
+        })[0];
+  }
+
+  /// The order of pairs of equal sum: by tie key, then by row, then by column.
+  Value goesFirst(Value id, Value tieKey, Value other, Value otherTieKey) {
+    Value row = rowOf(id), otherRow = rowOf(other);
+    Value sameRow = k.compare(Predicate::eq, row, otherRow);
+    Value inGrid = k.choose(
+        sameRow, ranksFirst(op.getColLogits(), colOf(id), colOf(other)),
+        ranksFirst(op.getRowLogits(), row, otherRow));
+    Value sameKey = k.compare(Predicate::eq, tieKey, otherTieKey);
+    return k.either(k.compare(Predicate::slt, tieKey, otherTieKey),
+                    k.both(sameKey, inGrid));
+  }
+
+  /// Writes sorted candidates with equal sums once more, in their right order,
+  /// and returns whether a lane found more of them than it looks at.
+  Value reorderTies(Value count, Value scores, Value experts) {
+    Value zero = k.i32(0), one = k.i32(1);
+    auto sumAt = [&](Value place) {
+      return emitKeyValue(k, k.load(buffer, k.toIndex(place)));
     };
-    auto isEqual = [&](Value key, Value nextKey, Value next) {
-      Value equal =
-          arith::CmpFOp::create(k, FloatPredicate::OEQ, emitKeyValue(k, key),
-                                emitKeyValue(k, nextKey));
-      return k.both(equal, k.compare(Predicate::slt, next, count));
+    // Where the candidates with the sum of `place` end, in steps of `step`.
+    auto findEnd = [&](Value place, int64_t step) {
+      Value sum = sumAt(place), end = place,
+            goesOn = k.integer(k.getI1Type(), 1);
+      for (int64_t i = 1; i < kMostTies; ++i) {
+        Value next = k.add(place, i * step);
+        Value exists = k.both(k.compare(Predicate::sge, next, zero),
+                              k.compare(Predicate::slt, next, count));
+        Value known = k.choose(exists, next, place);
+        Value equal =
+            arith::CmpFOp::create(k, FloatPredicate::OEQ, sumAt(known), sum);
+        goesOn = k.both(goesOn, k.both(exists, equal));
+        end = k.choose(goesOn, next, end);
+      }
+      return std::pair(end, goesOn);
     };
     return k.rolledLoop(
-        lane, k.i32(plan.topK), k.i32(kWarp), k.integer(k.getI1Type(), 0),
+        lane, count, k.i32(kWarp), {k.integer(k.getI1Type(), 0)},
         [&](Value place, ValueRange found) -> SmallVector<Value> {
-          // Short axes fit into 64 registers, but for a few bytes where the
-          // assembler tries to do with 40.
+          // The assembler would spill for the sake of more warps.
           if (plan.axisKeys <= kShortAxisKeys)
             keepRegisters(k);
-          Value next = k.add(place, 1);
-          Value key = load(place), nextKey = load(next);
-          Value unclear = k.branch(
-              k.getI1Type(), isEqual(key, nextKey, next),
-              [&]() -> SmallVector<Value> {
-                Value third = k.add(place, 2);
-                Value three = isEqual(nextKey, load(third), third);
-                return {k.either(three, beats(nextKey, key))};
-              },
-              [&]() -> SmallVector<Value> {
-                return {k.integer(k.getI1Type(), 0)};
-              })[0];
-          return {k.either(found[0], unclear)};
+          auto [first, before] = findEnd(place, -1);
+          auto [last, behind] = findEnd(place, 1);
+          Value to = k.add(last, 1);
+          k.when(k.compare(Predicate::sgt, k.sub(to, first), one), [&] {
+            Value id = loadId(place), tieKey = emitTieKey(id, first, to);
+            Value right = k.rolledLoop(
+                first, to, one, {first},
+                [&](Value other, ValueRange at) -> SmallVector<Value> {
+                  Value otherId = loadId(other);
+                  Value earlier = goesFirst(
+                      otherId, emitTieKey(otherId, first, to), id, tieKey);
+                  Value counts =
+                      k.both(earlier, k.compare(Predicate::ne, otherId, id));
+                  return {k.choose(counts, k.add(at[0], 1), at[0])};
+                })[0];
+            k.when(k.compare(Predicate::slt, right, k.i32(plan.topK)),
+                   [&] { k.store(id, experts, k.toIndex(right)); });
+          });
+          return {k.either(found[0], k.either(before, behind))};
         })[0];
   }
 
@@ -348,13 +394,13 @@ private:
     auto mayRound = [&]() -> SmallVector<Value> {
       return {candidates.mayRoundTogether()};
     };
-    // Ties are rare, and that they are of pairs which beat each other is more
-    // so.
+    // Ties are rare, and many of one sum are more so.
     return k.branch(
         k.getI1Type(), anyLane(k, tied),
         [&]() -> SmallVector<Value> {
-          return {k.branch(k.getI1Type(), anyLane(k, findUnclear(count)),
-                           mayRound, no)[0]};
+          syncWarp(k);
+          Value tooMany = anyLane(k, reorderTies(count, scores, experts));
+          return {k.branch(k.getI1Type(), tooMany, mayRound, no)[0]};
         },
         no)[0];
   }
