@@ -128,7 +128,8 @@ omnimoe_executable_load(const char *path, OmniMoeExecutable **executable);
 /* What the program is, as JSON: {"entry", "target", "chip", "inputs": [{"type":
    "f32", "shape": [-1, 512]}], "outputs": [...], "schedules": [{"block",
    "schedule", "min_tokens", "max_tokens", "tokens", "estimates": {...},
-   "measured": {...}}], "cached": bool, "compile_seconds": number}. -1 stands for T, the number of tokens. */
+   "measured": {...}}], "cached": bool, "compile_seconds": number}. -1 stands
+   for T, the number of tokens. */
 OMNIMOE_EXPORT OmniMoeStatus omnimoe_executable_info(
     const OmniMoeExecutable *executable, OmniMoeString *json);
 

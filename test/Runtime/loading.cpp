@@ -2,7 +2,6 @@
 
 #include "Harness.h"
 
-#include <thread>
 #include <tuple>
 
 static void testText() {
@@ -135,29 +134,8 @@ static void testLate() {
   }
 }
 
-/// Threads that need it at once load it once.
-static void testLateThreads() {
-  GPUProgram program(makeImage());
-  bool failed[8] = {};
-  fake.clear();
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 8; ++i)
-    threads.emplace_back([&, i] {
-      std::string message;
-      Call call(3);
-      for (int j = 0; j < 20; ++j)
-        failed[i] |= call.run(program, nullptr, message) != OMNIMOE_OK;
-    });
-  for (std::thread &thread : threads)
-    thread.join();
-  for (bool one : failed)
-    CHECK(!one);
-  CHECK(fake.count("cuModuleLoadData") == 2);
-}
-
 void testLoading() {
   testText();
   testFailures();
   testLate();
-  testLateThreads();
 }
