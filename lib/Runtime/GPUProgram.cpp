@@ -42,7 +42,7 @@ OmniMoeStatus GPUProgram::getKernels(const cuda::Driver &driver,
     }
   auto loaded = std::make_unique<LoadedKernels>();
   loaded->context = context;
-  if (OmniMoeStatus status = load(driver, device, *loaded, message)) {
+  if (OmniMoeStatus status = setUp(driver, device, *loaded, message)) {
     unload(driver, *loaded);
     return status;
   }
@@ -75,8 +75,9 @@ OmniMoeStatus GPUProgram::describe(std::string &message) {
   return OMNIMOE_OK;
 }
 
-OmniMoeStatus GPUProgram::load(const cuda::Driver &driver, cuda::Device device,
-                               LoadedKernels &loaded, std::string &message) {
+/// Learns what can be known of the kernels and the device with nothing loaded.
+OmniMoeStatus GPUProgram::setUp(const cuda::Driver &driver, cuda::Device device,
+                                LoadedKernels &loaded, std::string &message) {
   if (OmniMoeStatus status = describe(message))
     return status;
   GPUDevice info;

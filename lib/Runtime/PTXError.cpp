@@ -37,6 +37,5 @@ std::string mlir::omnimoe::runtime::explainPTXError(const cuda::Driver &driver,
     return "the CUDA driver cannot compile PTX: its "
            "libnvidia-ptxjitcompiler.so.1 is not found; install it, or let the "
            "container see it";
-  return "the CUDA driver cannot compile the program: " +
-         driver.describe(result);
+  return "the CUDA driver cannot load the program: " + driver.describe(result);
 }

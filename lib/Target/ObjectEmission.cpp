@@ -5,10 +5,10 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "omnimoe/Target/Host.h"
+#include "omnimoe/Target/OptimizeIR.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Target/TargetOptions.h"
@@ -72,21 +72,6 @@ static void internalize(llvm::Module &module) {
       variable.setLinkage(llvm::GlobalValue::InternalLinkage);
 }
 
-static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager components;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3)
-      .run(module, modules);
-}
-
 std::unique_ptr<llvm::Module>
 mlir::omnimoe::translateForHost(ModuleOp module, llvm::LLVMContext &context) {
   std::string message;
@@ -105,7 +90,7 @@ mlir::omnimoe::translateForHost(ModuleOp module, llvm::LLVMContext &context) {
   result->setDataLayout(machine->createDataLayout());
   setFunctionAttributes(*result);
   internalize(*result);
-  optimize(*result, *machine);
+  optimizeIR(*result, *machine);
   return result;
 }
 

@@ -54,8 +54,11 @@ static void testFailures() {
                    "13.0, and PTX 8.6 needs a driver of CUDA 12.7 or newer"),
         {"cuModuleLoadData", 221, "libnvidia-ptxjitcompiler.so.1"},
         {"cuModuleLoadData", 218,
-         "cannot compile the program: "
+         "cannot load the program: "
          "CUDA_ERROR_INVALID_PTX"},
+        {"cuModuleLoadData", 2,
+         "cannot load the program: "
+         "CUDA_ERROR_OUT_OF_MEMORY"},
         {"cuFuncSetAttribute", 1, "kernel 'tiles' cannot be loaded"}}) {
     GPUProgram program(makeImage());
     fake.fail(function, result);

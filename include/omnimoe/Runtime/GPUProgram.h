@@ -78,8 +78,8 @@ public:
 
 private:
   OmniMoeStatus describe(std::string &message);
-  OmniMoeStatus load(const cuda::Driver &driver, cuda::Device device,
-                     LoadedKernels &loaded, std::string &message);
+  OmniMoeStatus setUp(const cuda::Driver &driver, cuda::Device device,
+                      LoadedKernels &loaded, std::string &message);
   OmniMoeStatus loadKernel(const cuda::Driver &driver, LoadedKernels &loaded,
                            size_t index, std::string &message);
 

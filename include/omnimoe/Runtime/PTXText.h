@@ -11,7 +11,7 @@
 namespace mlir::omnimoe::runtime {
 
 /// One text for each kernel, with all that is not a kernel in every one of
-/// them, so that they can be compiled at the same time. `ptx` may be several
+/// them, so that each can be loaded by itself. `ptx` may be several
 /// texts, one after the other, each with its `.version` directive.
 std::vector<std::string> splitPTX(const std::string &ptx);
 

@@ -2,7 +2,8 @@
 //
 // Half of the warp sorts the rows, the other half the columns, at the same
 // time, as keys of value and number: their order is that of the router, ties
-// included. So are candidates sorted, as keys of sum and expert.
+// included. So are candidates sorted, as keys of sum and expert. Where rounding
+// made sums equal that is not yet their order: `reorderTies`.
 //
 //===----------------------------------------------------------------------===//
 

@@ -4,9 +4,7 @@
 // has slots of one group and of tokens of one chunk, and all tiles of a chunk
 // come before those of the next. Two kernels:
 //
-//  tiles  One block counts the tiles of each chunk's groups, and adds the
-//  counts
-//         up.
+//  tiles  One block counts the tiles of each chunk's groups, and adds up.
 //  cells  A block takes a tile, finds for each of its pairs the row, by binary
 //         search in the starts of the tile's slots, and the column, and sorts
 //         the pairs by blocks of columns: counts, their sums, places.
@@ -81,10 +79,9 @@ public:
 private:
   /// A tile that a block looks at: its slots, and their pairs.
   struct Tile {
-    Value number;                   ///< index
-    Value group, firstSlot, rows;   ///< i32
-    Value firstPair, end, lowerEnd; ///< i32; those of the first warpgroup end
-                                    ///< at `lowerEnd`
+    Value number;                 ///< index
+    Value group, firstSlot, rows; ///< i32
+    Value firstPair, end;         ///< i32
   };
 
   /// Where a tile's pairs are sorted, the first pair of lists is number `base`:
