@@ -18,6 +18,7 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 static void buildTile(OpPassManager &pm, const CPUPipelineOptions &options) {
+  pm.addNestedPass<func::FuncOp>(createPartitionPairsPass());
   // The pairs of an expert are those of the whole batch; everything else is
   // reordered within its tile.
   ExpertCentricReorderPassOptions reorder;

@@ -98,6 +98,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
       // runs in parallel.
       {"reorder",
        [](OpPassManager &pm) {
+         pm.addNestedPass<func::FuncOp>(createPartitionPairsPass());
          pm.addNestedPass<func::FuncOp>(createExpertCentricReorderPass());
          pm.addNestedPass<func::FuncOp>(createFuseExpertBlocksPass());
          addCleanup(pm);

@@ -9,7 +9,7 @@ import numpy as np
 
 DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 TOLERANCE = {"f32": 1e-5, "f16": 4e-3, "bf16": 4e-3}
-SCHEDULES = ("auto", "token_centric", "expert_centric", "dense")
+SCHEDULES = ("auto", "token_centric", "expert_centric", "dense", "hybrid")
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2", "identity")
 
 

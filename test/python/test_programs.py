@@ -52,7 +52,7 @@ def test_sum_to_experts(dtype, width, hidden):
         assert np.array_equal(w, before), "the program changed its input"
 
 
-@pytest.mark.parametrize("schedule", ("token_centric", "expert_centric", "dense"))
+@pytest.mark.parametrize("schedule", ("token_centric", "expert_centric", "dense", "hybrid"))
 def test_products_alone(schedule):
     """A grouped_matmul whose products are the result, in every schedule."""
     source = """
@@ -74,7 +74,7 @@ def test_products_alone(schedule):
         assert np.isnan(poison).all(), "the program changed its input"
 
 
-@pytest.mark.parametrize("schedule", ("token_centric", "expert_centric", "dense"))
+@pytest.mark.parametrize("schedule", ("token_centric", "expert_centric", "dense", "hybrid"))
 def test_sum_onto_an_argument(schedule):
     """A combine starts from its destination, which stays as it was."""
     source = """

@@ -73,6 +73,9 @@ LogicalResult BlockEmitter::emit(Operation *op) {
       emitCombineToTokens(combine);
     else
       return failure();
+  } else if (auto partition = dyn_cast<PartitionOp>(op)) {
+    if (failed(emitPartition(partition)))
+      return failure();
   } else if (auto route = dyn_cast<RouteOp>(op)) {
     if (failed(emitRoute(route)))
       return failure();

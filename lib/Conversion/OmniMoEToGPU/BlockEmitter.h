@@ -31,6 +31,10 @@ inline constexpr int64_t kAccessBytes = 16;
 /// aligned.
 int64_t getAccessElements(int64_t length, Type elementType);
 
+/// Expert vectors that a block has in flight in a sum of few pairs: all of
+/// them.
+inline constexpr int64_t kMaxVectorsPerBlock = 16;
+
 /// Says of the loop that is being built that 64 registers for each thread are
 /// worth more than twice the warps.
 void keepRegisters(KernelBuilder &k);
@@ -92,6 +96,15 @@ private:
   HeldPairs holdPairs(Value pairs, int64_t topK, Value first, Value end);
   void storeProducts(GroupedMatmulOp op, const HeldPairs &held, Value count);
   LogicalResult emitRoute(RouteOp op);
+  LogicalResult emitPartition(PartitionOp op);
+  /// Where in a token's list the pairs with an expert stand, in shared memory,
+  /// and how many there are.
+  struct PairList {
+    Value positions, length;
+  };
+  bool hasFewPairs(Operation *op, Value experts, int64_t width);
+  PairList listPairs(Operation *op, Value experts, int64_t numExperts);
+  Value allocateShared(Operation *op, ArrayRef<int64_t> shape, Type type);
   LogicalResult emitProduct(const MatrixProduct &product);
   LogicalResult emitElementwise(linalg::LinalgOp op);
   LogicalResult emitReduction(linalg::LinalgOp op);
@@ -111,6 +124,7 @@ private:
   /// What the warps have of the products of the pairs that lanes hold.
   Value productParts;
   llvm::SmallDenseMap<Operation *, SmallVector<LoadedRow>> preloaded;
+  llvm::SmallDenseMap<Value, PairList> lists;
 };
 
 } // namespace mlir::omnimoe

@@ -28,9 +28,8 @@ using namespace mlir::omnimoe;
 /// share a unit, more where they make one pass over all pairs.
 static constexpr int64_t kVectorsPerWarp = 2;
 static constexpr int64_t kMaxVectorsPerWarp = 4;
-/// Expert vectors that a block has in flight in a sum, likewise.
+/// Expert vectors that a block has in flight in a sum of many pairs.
 static constexpr int64_t kVectorsPerBlock = 8;
-static constexpr int64_t kMaxVectorsPerBlock = 16;
 /// Pieces of a token that a lane may hold in registers.
 static constexpr int64_t kMaxPieces = 8;
 
@@ -101,6 +100,22 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
     return k.compare(arith::CmpIPredicate::ult, column, k.index(hiddenSize));
   };
 
+  // With few pairs, turns are for those that have an expert.
+  PairList list;
+  Value end = k.index(columns);
+  if (hasFewPairs(op, experts, width)) {
+    k.loop(threadId, k.index(columns), threads, [&](Value column) {
+      k.store(k.real(k.getF32Type(), 0.0), products, {k.index(0), column});
+    });
+    list = listPairs(op, experts, op.getNumExperts());
+    end = list.length;
+    barrier();
+  }
+  auto positionOf = [&](Value at) {
+    Value known = k.min(at, k.sub(end, 1));
+    return list.positions ? k.toIndex(k.load(list.positions, known)) : known;
+  };
+
   Value tokens = memref::DimOp::create(k, experts, 0);
   k.loop(k.index(0), tokens, 1, [&](Value token) {
     // The token's pieces, in registers if they fit.
@@ -115,14 +130,13 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
     int64_t onePass = llvm::divideCeil(columns, warps);
     int64_t vectors = onePass <= kMaxVectorsPerWarp ? onePass : kVectorsPerWarp;
     int64_t step = vectors * warps;
-    k.loop(k.mul(warp, vectors), k.index(columns), step, [&](Value at) {
+    k.loop(k.mul(warp, vectors), end, step, [&](Value at) {
       SmallVector<ExpertRow> rows;
       SmallVector<Value> targets;
       for (int64_t i = 0; i < vectors; ++i) {
-        targets.push_back(k.add(at, i));
-        rows.push_back(loadExpertRow(
-            k, experts, token, k.min(targets.back(), k.index(columns - 1)),
-            op.getNumExperts(), width));
+        targets.push_back(positionOf(k.add(at, i)));
+        rows.push_back(loadExpertRow(k, experts, token, targets.back(),
+                                     op.getNumExperts(), width));
       }
       SmallVector<Value> sums(vectors, k.real(type, 0.0));
       auto multiply = [&](Value left, Value column, Value valid,
@@ -156,8 +170,7 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
                                         arith::FastMathFlags::reassoc);
         Value sum = addAcrossWarp(k, lanes);
         sum = k.choose(rows[i].valid, sum, k.real(k.getF32Type(), 0.0));
-        Value exists =
-            k.compare(arith::CmpIPredicate::ult, targets[i], k.index(columns));
+        Value exists = k.compare(arith::CmpIPredicate::ult, k.add(at, i), end);
         k.when(k.both(isFirstLane, exists),
                [&] { k.store(sum, products, {token, targets[i]}); });
       }
@@ -232,6 +245,9 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
       columns <= kMaxVectorsPerBlock ? columns : kVectorsPerBlock;
 
   SmallVector<LoadedRow> loaded = preloaded.lookup(op);
+  PairList list;
+  if (hasFewPairs(op, experts, op.getExpertWidth()))
+    list = listPairs(op, experts, op.getNumExperts());
   Value tokens = memref::DimOp::create(k, experts, 0);
   Value first = k.mul(threadId, count);
   k.loop(k.index(0), tokens, 1, [&](Value token) {
@@ -239,9 +255,17 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
       auto add = [&](Value at, int64_t pairs, Value before) {
         SmallVector<Value> factors, pieces;
         for (int64_t i = 0; i < pairs; ++i) {
-          Value position = k.add(at, i);
+          Value position = k.add(at, i), exists;
+          if (list.positions) {
+            exists =
+                k.compare(arith::CmpIPredicate::ult, position, list.length);
+            Value known = k.min(position, k.sub(list.length, 1));
+            position = k.toIndex(k.load(list.positions, known));
+          }
           LoadedRow row =
               loaded.empty() ? loadRow(op, token, position, column) : loaded[i];
+          if (exists)
+            row.valid = k.both(row.valid, exists);
           factors.push_back(k.broadcast(
               type, k.choose(row.valid, k.load(coefficients, {token, position}),
                              zero)));
@@ -255,7 +279,9 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
           sum = vector::FMAOp::create(k, factor, piece, sum);
         return sum;
       };
-      int64_t whole = columns / inFlight * inFlight;
+      // The turns of few pairs are whole: the last one has some without.
+      int64_t whole = list.length ? columns : columns / inFlight * inFlight;
+      Value end = list.length ? list.length : k.index(whole);
       Value sum = k.real(type, 0.0);
       if (!startsAtZero.contains(op))
         sum = vector::LoadOp::create(
@@ -263,7 +289,7 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
             /*nontemporal=*/false,
             llvm::MaybeAlign(4 * std::min<int64_t>(count, 4)));
       if (whole)
-        sum = k.loop(k.index(0), k.index(whole), inFlight, {sum},
+        sum = k.loop(k.index(0), end, inFlight, {sum},
                      [&](Value at, ValueRange carried) -> SmallVector<Value> {
                        return {add(at, inFlight, carried.front())};
                      })

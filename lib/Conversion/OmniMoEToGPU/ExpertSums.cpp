@@ -159,12 +159,7 @@ GroupedMatmulOp BlockEmitter::findProducts(CombineOp op) {
 }
 
 void BlockEmitter::allocateParts(Operation *op) {
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  auto type = MemRefType::get({threads / kWarp, kWarp}, k.getF32Type(),
-                              MemRefLayoutAttrInterface(), space);
-  productParts = op->getParentOfType<gpu::LaunchOp>().addWorkgroupAttribution(
-      type, op->getLoc());
+  productParts = allocateShared(op, {threads / kWarp, kWarp}, k.getF32Type());
 }
 
 /// Lets each lane of a warp hold one of the pairs from `first` to `end`, a

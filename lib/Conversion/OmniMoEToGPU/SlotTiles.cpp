@@ -16,6 +16,7 @@
 #include "ExpertBlock.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -29,9 +30,6 @@ static constexpr int64_t kNearPairs = 3072;
 /// Counters of a block of columns: lanes take turns, so that fewer of them meet
 /// at one.
 static constexpr int64_t kCounters = 4;
-/// Share of the second-level cache that the sums of a chunk take. Vectors of
-/// experts and tokens pass through the rest.
-static constexpr double kChunkShare = 0.35;
 
 namespace {
 class SlotTileEmitter {

@@ -43,6 +43,7 @@ struct ConvertOmniMoEToVectorPass
       return signalPassFailure();
     RewritePatternSet patterns(&getContext());
     populateRouteToVectorPatterns(patterns, vectorBits);
+    populatePartitionToVectorPatterns(patterns);
     populateDispatchToVectorPatterns(patterns);
     populateTokenCentricPatterns(patterns, vectorBits);
     populateSumsToExpertsPatterns(patterns, vectorBits);

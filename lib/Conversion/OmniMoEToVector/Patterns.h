@@ -22,6 +22,9 @@ LogicalResult checkVectorPreconditions(Operation *op);
 void populateRouteToVectorPatterns(RewritePatternSet &patterns,
                                    int64_t vectorBits);
 
+/// `omnimoe.partition` to arith, memref and scf.
+void populatePartitionToVectorPatterns(RewritePatternSet &patterns);
+
 /// `omnimoe.dispatch` to arith, memref and scf.
 void populateDispatchToVectorPatterns(RewritePatternSet &patterns);
 

@@ -44,7 +44,8 @@ static LogicalResult expectCollapsible(Operation *op, StringRef name,
                            << " to be lowered to vectors, got " << type;
 }
 
-/// Expert-centric and hybrid work follows the order of a dispatch.
+/// Expert-centric work follows the order of a dispatch, and hybrid work is
+/// expert-centric for some of the pairs.
 static LogicalResult expectDispatch(Operation *op, bool dispatched,
                                     std::optional<ScheduleAttr> schedule) {
   if (dispatched || !schedule || !*schedule)
@@ -57,8 +58,8 @@ static LogicalResult expectDispatch(Operation *op, bool dispatched,
     return op->emitOpError("has the schedule expert_centric but no dispatch: "
                            "run omnimoe-expert-centric-reorder first");
   case ScheduleKind::Hybrid:
-    return op->emitOpError("has the schedule hybrid, which has no lowering to "
-                           "vectors");
+    return op->emitOpError("has the schedule hybrid: run "
+                           "omnimoe-partition-pairs first");
   }
   llvm_unreachable("unknown schedule");
 }

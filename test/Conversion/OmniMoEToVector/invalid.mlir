@@ -13,9 +13,9 @@ func.func @no_dispatch(%a: memref<?x4xf32>, %v: memref<64x8xf32>, %e: memref<?x4
   // expected-error @below {{'omnimoe.grouped_matmul' op has the schedule expert_centric but no dispatch: run omnimoe-expert-centric-reorder first}}
   omnimoe.grouped_matmul ins(%y, %v, %e : memref<?x8xf32>, memref<64x8xf32>, memref<?x4xi32>)
     outs(%a : memref<?x4xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 16>}
-  // expected-error @below {{'omnimoe.combine' op has the schedule hybrid, which has no lowering to vectors}}
+  // expected-error @below {{'omnimoe.combine' op has the schedule hybrid: run omnimoe-partition-pairs first}}
   omnimoe.combine to_tokens ins(%a, %v, %e : memref<?x4xf32>, memref<64x8xf32>, memref<?x4xi32>)
-    outs(%y : memref<?x8xf32>) {schedule = #omnimoe.schedule<hybrid, group_size = 16>}
+    outs(%y : memref<?x8xf32>) {schedule = #omnimoe.schedule<hybrid, group_size = 16, min_pairs = 2>}
   return
 }
 
@@ -91,6 +91,6 @@ func.func @grid_too_large(%r: memref<?x40000xf32>, %c: memref<?x40000xf32>, %s: 
 // Tensors are left for bufferization.
 func.func @tensors(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %s: tensor<?x4xf32>) -> tensor<?x4xf32> {
   %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x8xf32>, tensor<64x8xf32>, tensor<?x4xi32>)
-    outs(%s : tensor<?x4xf32>) {schedule = #omnimoe.schedule<hybrid, group_size = 8>} -> tensor<?x4xf32>
+    outs(%s : tensor<?x4xf32>) {schedule = #omnimoe.schedule<hybrid, group_size = 8, min_pairs = 2>} -> tensor<?x4xf32>
   return %0 : tensor<?x4xf32>
 }

@@ -10,7 +10,6 @@
 // RUN: FileCheck %s --check-prefix=OMNI --input-file=%t.omni
 // RUN: not omni-compile %s --target=sm_90a -o %t.o 2>&1 | FileCheck %s --check-prefix=ENDING
 // RUN: not omni-compile %s --target=sm_1 -o %t.ptx 2>&1 | FileCheck %s --check-prefix=CHIP
-// RUN: not omni-compile %s --target=sm_90a --schedule=dense -o %t.ptx 2>&1 | FileCheck %s --check-prefix=SCHEDULE
 
 // Expert vectors travel in 16-byte accesses.
 // A program file holds the host's code, which counts the kernels, and the PTX.
@@ -32,7 +31,6 @@
 
 // ENDING: -o: expected a file ending in .ptx, .cubin, .omni for target sm_90a, got
 // CHIP: --target: expected cpu or sm_90a, got sm_1
-// SCHEDULE: schedule 'dense' is not available on target 'sm_90a'
 
 #pair = affine_map<(t, k) -> (t, k)>
 !tokens = tensor<?x1024xbf16>

@@ -31,7 +31,7 @@ void OmniMoEDialect::initialize() {
 LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                    ScheduleKind kind, int64_t groupSize,
                                    int64_t tokenTile, int64_t pairSplit,
-                                   int64_t columnTile) {
+                                   int64_t columnTile, int64_t minPairs) {
   if (groupSize < 0 || tokenTile < 0 || columnTile < 0)
     return emitError() << "schedule sizes must not be negative, got group_size "
                        << groupSize << ", token_tile " << tokenTile
@@ -53,6 +53,12 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << (grouped ? "" : " with split pairs")
                        << " does not cut columns, got column_tile "
                        << columnTile;
+  if (kind == ScheduleKind::Hybrid && minPairs < 2)
+    return emitError() << "schedule hybrid needs min_pairs of at least 2, got "
+                       << minPairs;
+  if (kind != ScheduleKind::Hybrid && minPairs != 0)
+    return emitError() << "schedule " << stringifyScheduleKind(kind)
+                       << " does not part pairs, got min_pairs " << minPairs;
   return success();
 }
 

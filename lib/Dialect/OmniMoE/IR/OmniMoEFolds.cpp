@@ -33,6 +33,13 @@ LogicalResult RouteOp::fold(FoldAdaptor,
   return memref::foldMemRefCast(getOperation());
 }
 
+LogicalResult PartitionOp::fold(FoldAdaptor,
+                                SmallVectorImpl<OpFoldResult> &results) {
+  if (hasNoTokens(getExperts()))
+    return foldToDestinations(getOperation(), results);
+  return memref::foldMemRefCast(getOperation());
+}
+
 /// Without pairs the offsets are still zeros, so only casts fold.
 LogicalResult DispatchOp::fold(FoldAdaptor, SmallVectorImpl<OpFoldResult> &) {
   return memref::foldMemRefCast(getOperation());

@@ -144,6 +144,34 @@ LogicalResult RouteOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
+// PartitionOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult PartitionOp::verify() {
+  Operation *op = getOperation();
+  if (failed(expectRank(op, "experts", getExperts(), {2}, "[T, K]")) ||
+      failed(expectStatic(op, "experts", getExperts(), 1)))
+    return failure();
+  for (auto [name, value] :
+       {std::pair<StringRef, Value>{"crowded", getCrowded()},
+        {"rest", getRest()}})
+    if (failed(expectRank(op, name, value, {2}, "[T, K]")) ||
+        failed(expectStatic(op, name, value, 1)) ||
+        failed(expectSameSize(op, "the number of tokens", "experts",
+                              getExperts(), 0, name, value, 0)) ||
+        failed(expectSameSize(op, "top_k", "experts", getExperts(), 1, name,
+                              value, 1)))
+      return failure();
+  for (auto [name, value] :
+       {std::pair<StringRef, int64_t>{"num_experts", getNumExperts()},
+        {"group_size", getGroupSize()},
+        {"min_pairs", getMinPairs()}})
+    if (value < 1)
+      return emitOpError() << name << " must be at least 1, got " << value;
+  return verifyDestinations(op);
+}
+
+//===----------------------------------------------------------------------===//
 // DispatchOp
 //===----------------------------------------------------------------------===//
 
@@ -340,6 +368,7 @@ static LogicalResult reifyDpsShapes(OpBuilder &builder,
   }
 
 OMNIMOE_DEFINE_DPS_METHODS(RouteOp, /*readsDestinations=*/false)
+OMNIMOE_DEFINE_DPS_METHODS(PartitionOp, /*readsDestinations=*/false)
 OMNIMOE_DEFINE_DPS_METHODS(DispatchOp, /*readsDestinations=*/false)
 OMNIMOE_DEFINE_DPS_METHODS(GroupedMatmulOp, /*readsDestinations=*/false)
 OMNIMOE_DEFINE_DPS_METHODS(CombineOp, /*readsDestinations=*/true)

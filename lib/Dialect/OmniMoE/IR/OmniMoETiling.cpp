@@ -2,7 +2,7 @@
 //
 // The loops of the tileable operations:
 //
-//   route                  tokens
+//   route, partition       tokens
 //   grouped_matmul         tokens, pairs of a token
 //   combine to_tokens      tokens, pairs of a token (a reduction), D
 //   combine to_experts     experts, if it goes expert by expert; else D:
@@ -54,7 +54,7 @@ static DimsOfLoops getDimsOfLoops(OpOperand &operand) {
   constexpr std::nullopt_t none = std::nullopt;
   Operation *op = operand.getOwner();
   Value value = operand.get();
-  if (isa<RouteOp>(op))
+  if (isa<RouteOp, PartitionOp>(op))
     return {0u};
   if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
     if (&operand == &matmul.getWeightsMutable())
@@ -227,7 +227,10 @@ static FailureOr<TilingResult> resultTile(OpBuilder &builder, Operation *op,
     loopOffsets.push_back(dim ? offsets[*dim] : range.offset);
     loopSizes.push_back(dim ? sizes[*dim] : range.size);
   }
-  return makeTile(builder, op, loopOffsets, loopSizes);
+  FailureOr<TilingResult> tile = makeTile(builder, op, loopOffsets, loopSizes);
+  if (succeeded(tile))
+    tile->tiledValues = {tile->tiledOps.front()->getResult(index)};
+  return tile;
 }
 
 #define OMNIMOE_DEFINE_TILING(OpTy)                                            \
@@ -256,6 +259,7 @@ static FailureOr<TilingResult> resultTile(OpBuilder &builder, Operation *op,
   }
 
 OMNIMOE_DEFINE_TILING(RouteOp)
+OMNIMOE_DEFINE_TILING(PartitionOp)
 OMNIMOE_DEFINE_TILING(GroupedMatmulOp)
 OMNIMOE_DEFINE_TILING(CombineOp)
 

@@ -50,6 +50,7 @@ void mlir::omnimoe::registerBufferizableOpInterfaceExternalModels(
     DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, OmniMoEDialect *) {
     RouteOp::attachInterface<DpsInterface<RouteOp, false>>(*context);
+    PartitionOp::attachInterface<DpsInterface<PartitionOp, false>>(*context);
     DispatchOp::attachInterface<DpsInterface<DispatchOp, false>>(*context);
     GroupedMatmulOp::attachInterface<DpsInterface<GroupedMatmulOp, false>>(
         *context);

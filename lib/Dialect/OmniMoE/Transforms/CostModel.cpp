@@ -5,7 +5,9 @@
 //   token_centric   2 * P * r rows of D elements, read where they lie;
 //   dense           4 * T * N * r * D flops, every expert for every token;
 //   expert_centric  4 * S * B * r * D flops, S slots of groups of B experts,
-//                   plus the gathering of slots and the picking of pairs.
+//                   plus the gathering of slots and the picking of pairs;
+//   hybrid          the second for the pairs in crowded groups, the first for
+//                   the others.
 //
 // docs/Rationale.md has the measurements the constants come from.
 //
@@ -58,15 +60,24 @@ static constexpr int64_t kMaxSplitBlocksPerUnit = 16;
 /// rate; sums are added and tables read at the bandwidth of memory, of which
 /// products hide a part; and the dispatch takes so long for each pair, besides
 /// a fixed time.
-static constexpr double kGroupedEfficiency = 1.0;
-static constexpr double kScatterShown = 0.65, kTablesShown = 0.45;
+static constexpr double kGroupedEfficiency = 1.1;
+static constexpr double kScatterShown = 0.7, kTablesShown = 0.43;
 static constexpr int64_t kSlotTile = 128;
-static constexpr double kSecondsPerSortedPair = 38e-12;
-static constexpr double kSecondsPerDispatch = 37e-6;
+static constexpr double kSecondsPerSortedPair = 42e-12;
+static constexpr double kSecondsPerDispatch = 43.5e-6;
 /// Experts that fit into a group of it, that are worth a group, and that make
 /// one where rows do not.
 static constexpr int64_t kMaxGPUGroup = 320, kMinGPUGroup = 32;
 static constexpr int64_t kAcrossRows = 256;
+static constexpr int64_t kColumnMultiple = 16;
+/// Hybrid: a group is crowded from so many choices on. Tiles of crowded slots
+/// have more pairs each and meet each group's vectors fewer times; the other
+/// pairs are read from memory, and all are looked at twice to part them.
+static constexpr int64_t kMinPairs = 2;
+static constexpr double kCrowdedScatterShown = 0.98,
+                        kCrowdedTablesShown = 0.775;
+static constexpr double kFewShown = 0.58;
+static constexpr double kSecondsPerPartedPair = 35e-12;
 /// Lanes of a warp, and bytes that each loads at a time; a block that reads
 /// rows has two to eight warps.
 static constexpr int64_t kLanes = 32, kAccessBytes = 16;
@@ -94,6 +105,38 @@ static double groupsPerToken(const ExpertBlockShape &shape, double groups) {
   double share = std::min(
       1.0, 3.0 * std::sqrt(double(shape.topK) / double(shape.numExperts)));
   return std::min<double>(shape.topK, std::max(1.0, share * groups));
+}
+
+namespace {
+/// What one token is expected to have in `rows` groups.
+struct Occupancy {
+  double slots = 0;   ///< groups with a choice
+  double singles = 0; ///< groups with one choice
+};
+} // namespace
+
+/// Scores of rows and columns as if they were normal: a pair is chosen if their
+/// sum passes the bound that K of all sums pass, and the choices in a row of a
+/// given score are many and rare.
+static Occupancy estimateOccupancy(double rows, double columns, double topK) {
+  auto above = [](double x) { return 0.5 * std::erfc(x / std::sqrt(2.0)); };
+  double low = -8, high = 8;
+  for (int step = 0; step < 50; ++step) {
+    double middle = (low + high) / 2;
+    bool passedByMore = above(middle) * rows * columns > topK;
+    (passedByMore ? low : high) = middle;
+  }
+  double bound = low * std::sqrt(2.0);
+  constexpr double kLimit = 6, kStep = 0.02;
+  Occupancy result;
+  for (double score = -kLimit; score < kLimit; score += kStep) {
+    double share =
+        kStep * std::exp(-score * score / 2) / std::sqrt(2 * std::acos(-1.0));
+    double mean = columns * above(bound - score);
+    result.slots += rows * share * (1 - std::exp(-mean));
+    result.singles += rows * share * mean * std::exp(-mean);
+  }
+  return result;
 }
 
 namespace {
@@ -227,48 +270,100 @@ bool mlir::omnimoe::canGroupOnTensorCores(Type type, int64_t width,
          hiddenSize % 64 == 0 && groupSize >= 1 && groupSize <= kMaxGPUGroup;
 }
 
-/// A group is a grid row or an even part of one: in a row that a token chose it
-/// likely has several choices. A router's grid is square unless it is known to
-/// be another one. Where that gives no fair size, groups go across rows.
-static int64_t chooseGPUGroup(const ExpertBlockShape &shape) {
+/// The experts of a grid row. A router's grid is square unless it is known to
+/// be another one; 0 if there is none.
+static int64_t getRowLength(const ExpertBlockShape &shape) {
   auto root = static_cast<int64_t>(std::llround(std::sqrt(shape.numExperts)));
-  int64_t row = shape.gridColumns;
-  if (!row && root * root == shape.numExperts)
-    row = root;
+  if (shape.gridColumns || root * root != shape.numExperts)
+    return shape.gridColumns;
+  return root;
+}
+
+/// A group is a grid row or an even part of one: in a row that a token chose it
+/// likely has several choices. Where that gives no fair size, groups go across
+/// rows.
+static int64_t chooseGPUGroup(const ExpertBlockShape &shape) {
+  int64_t row = getRowLength(shape);
   int64_t group = row ? largestDivisor(row, kMaxGPUGroup) : 0;
   return group >= std::min(row, kMinGPUGroup) && group
              ? group
              : std::min(shape.numExperts, kAcrossRows);
 }
 
-/// Dense products of slots, in whole tiles, and the sums of their results.
-static double expertCentricSecondsOnGPU(const Workload &w, int64_t groupSize) {
-  double groups = std::ceil(double(w.shape.numExperts) / groupSize);
-  double slots = w.tokens * groupsPerToken(w.shape, groups);
-  double tiles = std::max(groups, slots / kSlotTile + groups / 2);
+namespace {
+/// Which parts of the times of sums and tables products do not hide.
+struct Shown {
+  double scatter, tables;
+};
+} // namespace
+
+/// Dense products of slots, in whole tiles, and the sums of their results. Each
+/// chunk of tokens reads the groups that it has slots of.
+static double groupedSecondsOnGPU(const Workload &w, int64_t groupSize,
+                                  double groups, double slots, Shown shown) {
+  double sumBytes = w.tokens * w.shape.hiddenSize * sizeof(float);
+  double chunks = std::ceil(sumBytes / (kChunkShare * w.target.getL2Bytes()));
+  double bins = groups * chunks;
+  double tiles = std::max(std::min(bins, slots), slots / kSlotTile + bins / 2);
   tiles = std::min(tiles, slots);
   double rounds = std::ceil(tiles / w.units);
-  double flops = 4 * rounds * kSlotTile * llvm::alignTo(groupSize, 16) *
+  double flops = 4 * rounds * kSlotTile *
+                 llvm::alignTo(groupSize, kColumnMultiple) *
                  double(w.shape.hiddenSize);
   double products =
       flops / (kGroupedEfficiency * w.target.getMatrixGflops() * 1e9);
-  double scatter = slots * w.shape.hiddenSize * sizeof(float) /
-                   (w.target.getMemoryGbps() * 1e9);
-  double tables = w.tableBytes() / (w.target.getMemoryGbps() * 1e9);
-  double shown = kScatterShown * scatter + kTablesShown * tables;
-  return std::max(products + shown, tables) + w.pairs * kSecondsPerSortedPair +
-         kSecondsPerDispatch;
+  double memory = w.target.getMemoryGbps() * 1e9;
+  double scatter = slots * w.shape.hiddenSize * sizeof(float) / memory;
+  double tables =
+      chunks * w.tableBytes() / memory * (1 - std::exp(-slots / bins));
+  return std::max(products + shown.scatter * scatter + shown.tables * tables,
+                  tables) +
+         w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
 }
 
-static std::optional<ScheduleEstimate>
-bestExpertCentricOnGPU(MLIRContext *context, const Workload &w) {
-  if (!w.shape.mayFuse)
-    return std::nullopt;
-  int64_t group = chooseGPUGroup(w.shape);
-  return ScheduleEstimate{ScheduleAttr::get(context,
-                                            ScheduleKind::ExpertCentric, group,
-                                            /*tokenTile=*/0),
-                          expertCentricSecondsOnGPU(w, group)};
+/// Blocks of one size, of all experts, as large as a tile can take.
+static ScheduleEstimate bestDenseOnGPU(MLIRContext *context,
+                                       const Workload &w) {
+  int64_t experts = w.shape.numExperts;
+  int64_t block =
+      llvm::divideCeil(experts, llvm::divideCeil(experts, kMaxGPUGroup));
+  block = llvm::alignTo(block, kColumnMultiple);
+  double blocks = llvm::divideCeil(experts, block);
+  // A block is met if one of its rows is. Without rows, all are.
+  double met = blocks;
+  if (int64_t row = getRowLength(w.shape)) {
+    double rows = double(experts) / row;
+    double share = estimateOccupancy(rows, row, w.shape.topK).slots / rows;
+    met *= 1 - std::pow(1 - share, std::max(1.0, double(block) / row));
+  }
+  return {ScheduleAttr::get(context, ScheduleKind::Dense, block,
+                            /*tokenTile=*/0),
+          groupedSecondsOnGPU(w, block, blocks, w.tokens * met,
+                              {kScatterShown, kTablesShown})};
+}
+
+static void addGroupedOnGPU(MLIRContext *context, const Workload &w,
+                            SmallVectorImpl<ScheduleEstimate> &estimates) {
+  int64_t size = chooseGPUGroup(w.shape);
+  double groups = std::ceil(double(w.shape.numExperts) / size);
+  double slots = w.tokens * groupsPerToken(w.shape, groups);
+  estimates.push_back({ScheduleAttr::get(context, ScheduleKind::ExpertCentric,
+                                         size, /*tokenTile=*/0),
+                       groupedSecondsOnGPU(w, size, groups, slots,
+                                           {kScatterShown, kTablesShown})});
+  estimates.push_back(bestDenseOnGPU(context, w));
+  if (w.shape.keepsProducts || groups > kMaxCountedGroups)
+    return;
+  Occupancy expected = estimateOccupancy(groups, size, w.shape.topK);
+  double crowded = slots * (1 - expected.singles / expected.slots);
+  double few = 2 * w.tokens * expected.singles * w.rowBytes() / w.streamRate();
+  estimates.push_back(
+      {ScheduleAttr::get(context, ScheduleKind::Hybrid, size, /*tokenTile=*/1,
+                         /*pairSplit=*/1, /*columnTile=*/0, kMinPairs),
+       groupedSecondsOnGPU(w, size, groups, crowded,
+                           {kCrowdedScatterShown, kCrowdedTablesShown}) +
+           kFewShown * few + w.pairs * kSecondsPerPartedPair +
+           2 * kSecondsPerLaunch});
 }
 
 SmallVector<ScheduleEstimate>
@@ -280,8 +375,8 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   SmallVector<ScheduleEstimate> estimates;
   if (target.isGPU()) {
     estimates.push_back(bestTokenCentricOnGPU(context, w));
-    if (auto best = bestExpertCentricOnGPU(context, w))
-      estimates.push_back(*best);
+    if (shape.mayFuse)
+      addGroupedOnGPU(context, w, estimates);
     return estimates;
   }
   estimates.push_back({ScheduleAttr::get(context, ScheduleKind::TokenCentric,
@@ -307,6 +402,13 @@ mlir::omnimoe::estimateSchedules(MLIRContext *context,
   estimates.push_back(
       {ScheduleAttr::get(context, ScheduleKind::Dense, block, kTokenBlock),
        denseSeconds(w)});
+  // Its token-centric part passes over the pairs that have no expert there.
+  if (!shape.keepsProducts)
+    estimates.push_back(
+        {ScheduleAttr::get(context, ScheduleKind::Hybrid,
+                           best.schedule.getGroupSize(), kTokenCentricTile,
+                           /*pairSplit=*/1, /*columnTile=*/0, /*minPairs=*/2),
+         tokenCentricSeconds(w) + best.seconds});
   return estimates;
 }
 

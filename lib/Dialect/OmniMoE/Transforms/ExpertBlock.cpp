@@ -7,7 +7,6 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
-#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -15,6 +14,25 @@ using namespace mlir::omnimoe;
 static bool isStore(Operation *op) {
   return isa<bufferization::MaterializeInDestinationOp>(op) &&
          op->getNumResults() == 0;
+}
+
+llvm::SetVector<Operation *>
+mlir::omnimoe::collectProducers(CombineOp combine) {
+  llvm::SetVector<Operation *> group;
+  group.insert(combine);
+  for (unsigned i = 0; i < group.size(); ++i)
+    for (Value operand : group[i]->getOperands()) {
+      Operation *producer = operand.getDefiningOp();
+      if (!producer || producer->getBlock() != combine->getBlock() ||
+          !(isa<GroupedMatmulOp>(producer) || isElementwise(producer)))
+        continue;
+      bool onlyHere = llvm::all_of(producer->getUsers(), [&](Operation *user) {
+        return isa<tensor::DimOp>(user) || group.contains(user);
+      });
+      if (onlyHere || isa<linalg::FillOp>(producer))
+        group.insert(producer);
+    }
+  return group;
 }
 
 std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {

@@ -4,6 +4,7 @@
 #define OMNIMOE_LIB_DIALECT_OMNIMOE_TRANSFORMS_EXPERTBLOCK_H
 
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
 
@@ -19,6 +20,9 @@ struct ExpertBlock {
   Operation *save = nullptr;
   Operation *getLast() const { return ops.back(); }
 };
+
+/// `combine` and what feeds its coefficients and nothing else, consumers first.
+llvm::SetVector<Operation *> collectProducers(CombineOp combine);
 
 /// Walks from the combine's coefficients back through element-wise operations
 /// to the one grouped_matmul on the same experts.

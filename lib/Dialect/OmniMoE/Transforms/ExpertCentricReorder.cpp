@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace mlir::omnimoe {
@@ -48,12 +49,20 @@ static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
                             numExperts, groupSize);
 }
 
+/// Tensor cores meet blocks of all experts as they meet groups; tokens without
+/// a choice in a block are left out.
+static bool goesByGroup(ScheduleAttr schedule, bool isGPU) {
+  return schedule.getKind() == ScheduleKind::ExpertCentric ||
+         (isGPU && schedule.getKind() == ScheduleKind::Dense);
+}
+
 namespace {
 struct ExpertCentricReorderPass
     : omnimoe::impl::ExpertCentricReorderPassBase<ExpertCentricReorderPass> {
   using ExpertCentricReorderPassBase::ExpertCentricReorderPassBase;
 
   void runOnOperation() override {
+    bool isGPU = getTarget(getOperation()->getParentOfType<ModuleOp>()).isGPU();
     IRRewriter rewriter(&getContext());
     using Key = std::tuple<Value, Block *, int64_t, int64_t>;
     llvm::MapVector<Key, DispatchOp> dispatches;
@@ -63,8 +72,8 @@ struct ExpertCentricReorderPass
       auto combine = dyn_cast<CombineOp>(op.getOperation());
       if (onlyToExperts && (!combine || combine.isToTokens()))
         return;
-      if (!schedule || schedule->getKind() != ScheduleKind::ExpertCentric ||
-          op.isDispatched() || op->getNumResults() == 0)
+      if (!schedule || !goesByGroup(*schedule, isGPU) || op.isDispatched() ||
+          op->getNumResults() == 0)
         return;
       DispatchOp &dispatch =
           dispatches[{op.getExperts(), op->getBlock(), op.getNumExperts(),

@@ -133,6 +133,7 @@ struct SelectSchedulePass
     GroupedMatmulOp matmul = block.matmul;
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
     shape.mayFuse = !deterministic && mayFuse(block);
+    shape.keepsProducts = block.save;
     std::string name = getBlockName(
         shape, getElementTypeOrSelf(matmul.getWeights()), block.gated);
     const MeasuredBlock known = measuredSchedules.lookup(name);
@@ -185,7 +186,7 @@ struct SelectSchedulePass
 
   bool anyGrouped(ArrayRef<Version> versions) {
     return target.isGPU() && llvm::any_of(versions, [](const Version &version) {
-             return version.schedule.getKind() == ScheduleKind::ExpertCentric;
+             return version.schedule.getKind() != ScheduleKind::TokenCentric;
            });
   }
 
@@ -198,16 +199,14 @@ struct SelectSchedulePass
 
   /// An operation in no block, such as a product whose values are a result,
   /// takes the schedule that suits a common number of tokens.
-  template <typename OpTy> LogicalResult scheduleAlone(OpTy op, Value vectors) {
+  template <typename OpTy> void scheduleAlone(OpTy op, Value vectors) {
     auto estimates = estimateSchedules(&getContext(), getShape(op, vectors),
                                        kReportedTokens, target, units);
     const ScheduleEstimate *best = choose(estimates);
-    // A GPU has some schedules for whole blocks only; what is alone, as in the
-    // gradient of one, then takes the best there is.
-    if (!best && target.isGPU() && forced == ScheduleKind::ExpertCentric)
+    // Some schedules are for whole blocks only; what is alone, as in the
+    // gradient of one, then goes token by token.
+    if (!best || best->schedule.getKind() == ScheduleKind::Hybrid)
       best = &estimates.front();
-    if (!best)
-      return refuse(op);
     ScheduleAttr chosen = best->schedule;
     if (isa<CombineOp>(op) && chosen.getPairSplit() == 1)
       if (int64_t columns =
@@ -216,7 +215,6 @@ struct SelectSchedulePass
                                    chosen.getGroupSize(), kSlicedTokens,
                                    /*pair_split=*/1, columns);
     op.setScheduleAttr(chosen);
-    return success();
   }
 
   /// True if products are best computed expert by expert: then the table is
@@ -250,7 +248,7 @@ struct SelectSchedulePass
     InFlightDiagnostic error = op->emitOpError("schedule '")
                                << schedule << "' is not available on target '"
                                << target.getChip() << "'";
-    if (target.isGPU() && forced == ScheduleKind::ExpertCentric)
+    if (target.isGPU())
       error << (deterministic
                     ? " for deterministic results: it adds to tokens in no "
                       "fixed order"
@@ -260,28 +258,26 @@ struct SelectSchedulePass
     return error;
   }
 
-  LogicalResult scheduleRest() {
-    WalkResult result = getOperation().walk([&](Operation *op) -> WalkResult {
+  void scheduleRest() {
+    getOperation().walk([&](Operation *op) {
       if (op->getNumResults() == 0)
-        return success();
+        return;
       if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
         if (matmul.getSchedule() || matmul.isDispatched())
-          return success();
+          return;
         if (!forced && suitsExperts(matmul))
           matmul.setScheduleAttr(getByExpert());
         else
-          return scheduleAlone(matmul, matmul.getWeights());
+          scheduleAlone(matmul, matmul.getWeights());
       } else if (auto combine = dyn_cast<CombineOp>(op)) {
         if (combine.getSchedule() || combine.isDispatched())
-          return success();
+          return;
         if (combine.isToTokens())
-          return scheduleAlone(combine, combine.getVectors());
-        // Expert by expert: every row is written once, by one thread.
-        combine.setScheduleAttr(getByExpert());
+          scheduleAlone(combine, combine.getVectors());
+        else // Expert by expert: every row is written once, by one thread.
+          combine.setScheduleAttr(getByExpert());
       }
-      return success();
     });
-    return failure(result.wasInterrupted());
   }
 
   /// Clones the block for each version under a chain of scf.if on T and returns
@@ -413,8 +409,7 @@ struct SelectSchedulePass
         if (op == block.save || isOpTriviallyDead(op))
           rewriter.eraseOp(op);
     }
-    if (failed(scheduleRest()))
-      return signalPassFailure();
+    scheduleRest();
     if (!descriptions.empty())
       module->setAttr("omnimoe.schedules", rewriter.getArrayAttr(descriptions));
   }

@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ElementwiseChain.h"
+#include "ExpertBlock.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -21,7 +22,6 @@
 #include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
-#include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_SPLITPAIRSPASS
@@ -32,25 +32,6 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 using OpGroup = llvm::SetVector<Operation *>;
-
-/// What feeds the combine's coefficients and nothing outside of the group.
-static OpGroup collectProducers(CombineOp combine) {
-  OpGroup group;
-  group.insert(combine);
-  for (unsigned i = 0; i < group.size(); ++i)
-    for (Value operand : group[i]->getOperands()) {
-      Operation *producer = operand.getDefiningOp();
-      if (!producer || producer->getBlock() != combine->getBlock() ||
-          !(isa<GroupedMatmulOp>(producer) || isElementwise(producer)))
-        continue;
-      bool onlyHere = llvm::all_of(producer->getUsers(), [&](Operation *user) {
-        return isa<tensor::DimOp>(user) || group.contains(user);
-      });
-      if (onlyHere || isa<linalg::FillOp>(producer))
-        group.insert(producer);
-    }
-  return group;
-}
 
 /// The slices that the operands of `op` are.
 static void addSlices(Operation *op,

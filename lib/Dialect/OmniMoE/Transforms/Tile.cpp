@@ -44,7 +44,8 @@ static constexpr int64_t kExpertTile = 32;
 static constexpr int64_t kTokensPerBlock = 4;
 
 static bool isTileable(Operation *op) {
-  if (!isa<linalg::LinalgOp, RouteOp, GroupedMatmulOp, CombineOp>(op) ||
+  if (!isa<linalg::LinalgOp, RouteOp, PartitionOp, GroupedMatmulOp, CombineOp>(
+          op) ||
       op->getNumResults() == 0 || op->getParentOfType<scf::ForallOp>() ||
       op->getParentOfType<linalg::LinalgOp>() ||
       op->getParentOfType<scf::ExecuteRegionOp>())
@@ -163,6 +164,8 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
     if (auto route = dyn_cast<RouteOp>(group.front()); route && isGPU)
       return planRoute(route.getNumRows(), route.getNumCols(), route.getTopK())
           .tokensPerBlock;
+    if (isGPU && isa<PartitionOp>(group.front()))
+      return 1;
     if (isGPU && llvm::any_of(group, [](Operation *op) {
           return matchMatrixProduct(op).has_value();
         }))

@@ -6,7 +6,7 @@
 // CHECK-SAME:   b = #omnimoe.schedule<token_centric, token_tile = 8>,
 // CHECK-SAME:   c = #omnimoe.schedule<expert_centric, group_size = 64>,
 // CHECK-SAME:   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
-// CHECK-SAME:   e = #omnimoe.schedule<hybrid, group_size = 16>,
+// CHECK-SAME:   e = #omnimoe.schedule<hybrid, group_size = 16, min_pairs = 2>,
 // CHECK-SAME:   f = #omnimoe.schedule<token_centric>,
 // CHECK-SAME:   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
 // CHECK-SAME:   h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
@@ -15,7 +15,7 @@ func.func private @schedules() attributes {
   b = #omnimoe.schedule<token_centric, token_tile = 8>,
   c = #omnimoe.schedule<expert_centric, group_size = 64>,
   d = #omnimoe.schedule<dense, group_size = 1024, token_tile = 64>,
-  e = #omnimoe.schedule<hybrid, group_size = 16>,
+  e = #omnimoe.schedule<hybrid, group_size = 16, min_pairs = 2>,
   f = #omnimoe.schedule<token_centric, group_size = 0, token_tile = 0, pair_split = 1>,
   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
   h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}

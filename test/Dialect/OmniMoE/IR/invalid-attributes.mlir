@@ -25,6 +25,16 @@ module attributes {omnimoe.s = #omnimoe.schedule<hybrid, group_size = 0>} {}
 
 // -----
 
+// expected-error @below {{schedule hybrid needs min_pairs of at least 2, got 0}}
+module attributes {omnimoe.s = #omnimoe.schedule<hybrid, group_size = 8>} {}
+
+// -----
+
+// expected-error @below {{schedule dense does not part pairs, got min_pairs 2}}
+module attributes {omnimoe.s = #omnimoe.schedule<dense, group_size = 8, min_pairs = 2>} {}
+
+// -----
+
 // expected-error @below {{schedule token_centric has no groups, got group_size 64}}
 module attributes {omnimoe.s = #omnimoe.schedule<token_centric, group_size = 64>} {}
 

@@ -32,6 +32,30 @@ func.func @route_all_on_memrefs(%rows: memref<5x2xf32>, %cols: memref<5x3xf32>, 
 }
 
 //===----------------------------------------------------------------------===//
+// partition
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @partition(
+// CHECK-SAME:    %[[E:.*]]: tensor<?x16xi32>, %[[C:.*]]: tensor<?x16xi32>, %[[R:.*]]: tensor<?x16xi32>)
+// CHECK:         %{{.*}}:2 = omnimoe.partition ins(%[[E]] : tensor<?x16xi32>)
+// CHECK-SAME:      outs(%[[C]], %[[R]] : tensor<?x16xi32>, tensor<?x16xi32>)
+// CHECK-SAME:      num_experts = 4096 group_size = 64 min_pairs = 2 -> tensor<?x16xi32>, tensor<?x16xi32>
+func.func @partition(%e: tensor<?x16xi32>, %c: tensor<?x16xi32>, %r: tensor<?x16xi32>) -> (tensor<?x16xi32>, tensor<?x16xi32>) {
+  %0:2 = omnimoe.partition ins(%e : tensor<?x16xi32>) outs(%c, %r : tensor<?x16xi32>, tensor<?x16xi32>)
+    num_experts = 4096 group_size = 64 min_pairs = 2 -> tensor<?x16xi32>, tensor<?x16xi32>
+  return %0#0, %0#1 : tensor<?x16xi32>, tensor<?x16xi32>
+}
+
+// CHECK-LABEL: func.func @partition_memrefs(
+// CHECK:         omnimoe.partition ins(%{{.*}} : memref<5x4xi32>) outs(%{{.*}}, %{{.*}} : memref<5x4xi32>, memref<5x4xi32>)
+// CHECK-SAME:      num_experts = 7 group_size = 3 min_pairs = 1{{$}}
+func.func @partition_memrefs(%e: memref<5x4xi32>, %c: memref<5x4xi32>, %r: memref<5x4xi32>) {
+  omnimoe.partition ins(%e : memref<5x4xi32>) outs(%c, %r : memref<5x4xi32>, memref<5x4xi32>)
+    num_experts = 7 group_size = 3 min_pairs = 1
+  return
+}
+
+//===----------------------------------------------------------------------===//
 // dispatch
 //===----------------------------------------------------------------------===//
 

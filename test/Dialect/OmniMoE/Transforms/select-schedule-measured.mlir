@@ -1,7 +1,7 @@
 // RUN: omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:64=dense=1e-3:64=token_centric=3e-3:1000=token_centric=2e-3:1000=dense=9e-3,f32-n4096-r1-d512-k16:1=dense=1e-9" | FileCheck %s
 // RUN: omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:1=dense=1e-9 schedule=token_centric" | FileCheck %s --check-prefix=FORCED
 // RUN: omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16-gated:1=dense=1e-9" | FileCheck %s --check-prefix=GATED
-// RUN: omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:1=hybrid=1e-9" | FileCheck %s --check-prefix=UNAVAILABLE
+// RUN: sed 's/chip = "reader"/chip = "sm_90a"/' %s | omni-opt --omnimoe-select-schedule="deterministic=true measured=bf16-n4096-r1-d512-k16:1=hybrid=1e-9" | FileCheck %s --check-prefix=UNAVAILABLE
 // RUN: not omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:1=fast=1e-3" 2>&1 | FileCheck %s --check-prefix=KIND
 // RUN: not omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:0=dense=1e-3" 2>&1 | FileCheck %s --check-prefix=TOKENS
 // RUN: not omni-opt %s --omnimoe-select-schedule="measured=bf16-n4096-r1-d512-k16:1=dense=-1" 2>&1 | FileCheck %s --check-prefix=SECONDS

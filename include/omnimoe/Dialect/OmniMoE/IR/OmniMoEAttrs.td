@@ -45,18 +45,21 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     the number of columns that one tile of a sum to tokens works on
     (token_centric): all tokens meet one slice of the vectors, which a cache
     holds, before the next; it must divide D. 0 means that columns are not cut.
+    `min_pairs`, at least 2, is the number of choices in one group from which on a
+    token's pairs of that group are computed expert by expert (hybrid).
 
     - `token_centric`: each token streams its own K up and down vectors.
     - `expert_centric`: pairs are sorted by group; each group's vectors meet the
       tokens that chose one of them as one dense matrix product.
     - `dense`: every expert meets every token; products not chosen are dropped.
-    - `hybrid`: groups with several choices per token expert-centric, the
-      remaining pairs token-centric.
+    - `hybrid`: pairs of a token that has several choices in their group
+      expert-centric, the others token-centric.
 
     ```mlir
     #omnimoe.schedule<expert_centric, group_size = 64, token_tile = 1024>
     #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>
     #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>
+    #omnimoe.schedule<hybrid, group_size = 320, token_tile = 1, min_pairs = 2>
     ```
   }];
   let parameters = (ins
@@ -64,21 +67,18 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     DefaultValuedParameter<"int64_t", "0">:$group_size,
     DefaultValuedParameter<"int64_t", "0">:$token_tile,
     DefaultValuedParameter<"int64_t", "1">:$pair_split,
-    DefaultValuedParameter<"int64_t", "0">:$column_tile);
+    DefaultValuedParameter<"int64_t", "0">:$column_tile,
+    DefaultValuedParameter<"int64_t", "0">:$min_pairs);
   let builders = [
     AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
-                     "int64_t":$tokenTile), [{
-      return $_get($_ctxt, kind, groupSize, tokenTile, /*pairSplit=*/1,
-                   /*columnTile=*/0);
-    }]>,
-    AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
-                     "int64_t":$tokenTile, "int64_t":$pairSplit), [{
-      return $_get($_ctxt, kind, groupSize, tokenTile, pairSplit,
-                   /*columnTile=*/0);
+                     "int64_t":$tokenTile, CArg<"int64_t", "1">:$pairSplit,
+                     CArg<"int64_t", "0">:$columnTile), [{
+      return $_get($_ctxt, kind, groupSize, tokenTile, pairSplit, columnTile,
+                   /*minPairs=*/0);
     }]>];
   let assemblyFormat = [{
     `<` $kind (`,` struct($group_size, $token_tile, $pair_split,
-                        $column_tile)^)? `>`
+                        $column_tile, $min_pairs)^)? `>`
   }];
   let genVerifyDecl = 1;
 }

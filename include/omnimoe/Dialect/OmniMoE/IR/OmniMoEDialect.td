@@ -21,11 +21,12 @@ def OmniMoE_Dialect : Dialect {
              g[t,e] * sum_j act(x[t] . up[e,j]) * down[e,j]
     ```
 
-    (OmniMoE, arXiv 2602.05711, section 3). Four operations express it and its
+    (OmniMoE, arXiv 2602.05711, section 3). Three operations express it and its
     gradient: `route` chooses the pairs, `grouped_matmul` takes the products
-    `x . up` of the chosen pairs only, `combine` sums weighted vectors to tokens
-    or to experts, and `dispatch` sorts the pairs by expert so that the other two
-    can work expert by expert. Activations and gates between them are ordinary
+    `x . up` of the chosen pairs only, and `combine` sums weighted vectors to
+    tokens or to experts. Two more order the work: `dispatch` sorts the pairs by
+    expert so that products and sums can go expert by expert, and `partition`
+    parts the pairs for which that pays from the others. Activations and gates between them are ordinary
     `linalg` operations on the `[T, K]` values.
 
     All operations are destination-passing: operands under `outs` give the

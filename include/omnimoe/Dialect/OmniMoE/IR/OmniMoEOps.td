@@ -97,6 +97,58 @@ def OmniMoE_RouteOp : OmniMoE_TileableOp<"route"> {
 }
 
 //===----------------------------------------------------------------------===//
+// partition
+//===----------------------------------------------------------------------===//
+
+def OmniMoE_PartitionOp : OmniMoE_TileableOp<"partition"> {
+  let summary = "Part the pairs in crowded groups from the others";
+  let description = [{
+    A group is `group_size` neighbouring experts, as for a dispatch. It is
+    *crowded* for a token that has at least `min_pairs` choices in it. Both
+    results are `experts`, i32 [T, K], with the ids of the other part replaced
+    by -1, which is nobody's:
+
+    ```
+    crowded[t, k] = experts[t, k] if the group of experts[t, k] is crowded for t, else -1
+    rest[t, k]    = experts[t, k] if it is not, else -1
+    ```
+
+    A pair whose expert id lies outside [0, num_experts) is -1 in both. Each
+    token is looked at by itself, in O(K).
+
+    ```mlir
+    %c, %r = omnimoe.partition ins(%experts : tensor<?x512xi32>)
+        outs(%c0, %r0 : tensor<?x512xi32>, tensor<?x512xi32>)
+        num_experts = 102400 group_size = 320 min_pairs = 2
+        -> tensor<?x512xi32>, tensor<?x512xi32>
+    ```
+  }];
+  let arguments = (ins
+    OmniMoE_Ids:$experts,
+    OmniMoE_Ids:$crowded,
+    OmniMoE_Ids:$rest,
+    I64Attr:$num_experts,
+    I64Attr:$group_size,
+    I64Attr:$min_pairs);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    `ins` `(` $experts `:` type($experts) `)`
+    `outs` `(` $crowded `,` $rest `:` type($crowded) `,` type($rest) `)`
+    `num_experts` `=` $num_experts `group_size` `=` $group_size
+    `min_pairs` `=` $min_pairs attr-dict (`->` type($results)^)?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      return ::mlir::MutableOperandRange(getOperation(), 1, 2);
+    }
+    int64_t getNumGroups() {
+      return ::llvm::divideCeil(getNumExperts(), getGroupSize());
+    }
+    int64_t getTopK() { return getExperts().getType().getShape()[1]; }
+  }];
+}
+
+//===----------------------------------------------------------------------===//
 // dispatch
 //===----------------------------------------------------------------------===//
 

@@ -24,6 +24,8 @@ struct ExpertBlockShape {
   /// Whether products, coefficients and sums can be one kernel of a GPU, which
   /// adds to tokens in no fixed order.
   bool mayFuse = false;
+  /// Whether products are needed besides, as a gradient does.
+  bool keepsProducts = false;
 };
 
 /// A schedule and the seconds it is estimated to take for some T.
@@ -50,6 +52,14 @@ std::optional<double> estimateSchedule(ScheduleAttr schedule,
 /// `groupSize` experts of `width` vectors of `hiddenSize` elements of `type`.
 bool canGroupOnTensorCores(Type type, int64_t width, int64_t hiddenSize,
                            int64_t groupSize);
+
+/// Groups that a block of a GPU has counters for, in shared memory.
+inline constexpr int64_t kMaxCountedGroups = 8192;
+
+/// Share of a GPU's second-level cache that the sums of a chunk of tokens take
+/// in the expert-centric schedule. Vectors of experts and tokens pass through
+/// the rest.
+inline constexpr double kChunkShare = 0.35;
 
 /// The columns of a tile of sums to tokens whose coefficients are known, so
 /// that the slice of all vectors that a tile reads stays in a GPU's cache until

@@ -166,6 +166,42 @@ def AccumulateInF32Pass : Pass<"omnimoe-accumulate-in-f32", "::mlir::func::FuncO
                            "::mlir::tensor::TensorDialect"];
 }
 
+def PartitionPairsPass : Pass<"omnimoe-partition-pairs", "::mlir::func::FuncOp"> {
+  let summary = "Make two blocks of an expert block whose schedule is hybrid";
+  let description = [{
+    A slot of the expert-centric schedule costs the same for one pair as for
+    many. A `combine to_tokens` whose schedule is `hybrid` is therefore cloned,
+    with the products and element-wise operations that feed it and nothing else:
+    `omnimoe.partition` gives one of the two the pairs of a token that has at
+    least `min_pairs` choices in a group, expert-centric, and the other those
+    that are left, token-centric and marked `omnimoe.few_pairs`. The sums of the
+    latter are what those of the former are added to.
+
+    Before:
+    ```mlir
+    %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : ...)
+           {schedule = #omnimoe.schedule<hybrid, group_size = 320, token_tile = 1, min_pairs = 2>}
+    %y = omnimoe.combine to_tokens ins(%s, %down, %e : ...) outs(%y0 : ...)
+           {schedule = #omnimoe.schedule<hybrid, group_size = 320, token_tile = 1, min_pairs = 2>}
+    ```
+    After:
+    ```mlir
+    %c, %r = omnimoe.partition ins(%e : tensor<?x512xi32>) outs(...)
+               num_experts = 102400 group_size = 320 min_pairs = 2
+    %s1 = omnimoe.grouped_matmul ins(%x, %up, %r : ...) outs(%s0 : ...)
+           {omnimoe.few_pairs, schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+    %y1 = omnimoe.combine to_tokens ins(%s1, %down, %r : ...) outs(%y0 : ...)
+           {omnimoe.few_pairs, schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+    %s = omnimoe.grouped_matmul ins(%x, %up, %c : ...) outs(%s0 : ...)
+           {schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+    %y = omnimoe.combine to_tokens ins(%s, %down, %c : ...) outs(%y1 : ...)
+           {schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+    ```
+  }];
+  let statistics = [Statistic<"numPartitioned", "partitioned", "Blocks that became two">];
+  let dependentDialects = ["::mlir::omnimoe::OmniMoEDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def SplitPairsPass : Pass<"omnimoe-split-pairs", "::mlir::func::FuncOp"> {
   let summary = "Cut the pairs of each token into parts that run in parallel";
   let description = [{

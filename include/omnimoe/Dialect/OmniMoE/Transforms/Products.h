@@ -72,6 +72,10 @@ inline constexpr llvm::StringLiteral kPartsAttrName = "omnimoe.parts";
 /// memory besides.
 inline constexpr llvm::StringLiteral kKeptProductsAttrName = "omnimoe.kept";
 
+/// On a `grouped_matmul` or `combine` that goes token by token and has an expert
+/// for few of its pairs.
+inline constexpr llvm::StringLiteral kFewPairsAttrName = "omnimoe.few_pairs";
+
 /// In how many parts the sums of a large tile are computed, up to how many rows
 /// of the result: the fewer tiles there are, the more parts.
 struct ProductParts {
