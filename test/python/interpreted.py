@@ -206,6 +206,61 @@ def check_dispatch(
                 np.testing.assert_array_equal(found[: len(expected)], expected)
 
 
+PARTITION = """
+module {{
+func.func @parts(%x: tensor<?x{D}x{F}>, %w: tensor<{N}x{D}x{F}>, %e: tensor<?x{K}xi32>)
+    -> (tensor<?x{K}xi32>, tensor<?x{K}xi32>, tensor<?x{D}xf32>) {{
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0.0 : f32
+  %n = tensor.dim %e, %c0 : tensor<?x{K}xi32>
+  %i0 = tensor.empty(%n) : tensor<?x{K}xi32>
+  %i1 = tensor.empty(%n) : tensor<?x{K}xi32>
+  %p:2 = omnimoe.partition ins(%e : tensor<?x{K}xi32>)
+    outs(%i0, %i1 : tensor<?x{K}xi32>, tensor<?x{K}xi32>)
+    num_experts = {N} group_size = {S} min_pairs = {M} -> tensor<?x{K}xi32>, tensor<?x{K}xi32>
+  %s0 = tensor.empty(%n) : tensor<?x{K}xf32>
+  %s = omnimoe.grouped_matmul
+    ins(%x, %w, %p#1 : tensor<?x{D}x{F}>, tensor<{N}x{D}x{F}>, tensor<?x{K}xi32>)
+    outs(%s0 : tensor<?x{K}xf32>) {few} -> tensor<?x{K}xf32>
+  %y0 = tensor.empty(%n) : tensor<?x{D}xf32>
+  %y1 = linalg.fill ins(%zero : f32) outs(%y0 : tensor<?x{D}xf32>) -> tensor<?x{D}xf32>
+  %y = omnimoe.combine to_tokens
+    ins(%s, %w, %p#1 : tensor<?x{K}xf32>, tensor<{N}x{D}x{F}>, tensor<?x{K}xi32>)
+    outs(%y1 : tensor<?x{D}xf32>) {few} -> tensor<?x{D}xf32>
+  return %p#0, %p#1, %y : tensor<?x{K}xi32>, tensor<?x{K}xi32>, tensor<?x{D}xf32>
+}}
+}}
+"""
+
+
+def check_partition(
+    tokens: Sequence[int], top_k: int, experts: int, group_size: int, min_pairs: int,
+    hidden: int = 64,
+) -> None:  # fmt: skip
+    """Which pairs are in crowded groups, and the sums of the others."""
+    few = "{omnimoe.few_pairs, schedule = #omnimoe.schedule<token_centric, token_tile = 1>}"
+    sizes = {"K": top_k, "N": experts, "S": group_size, "M": min_pairs, "D": hidden, "F": "f16"}
+    program = compiled(PARTITION.format(**sizes, few=few))
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((experts, hidden)).astype(np.float16)
+    for count in tokens:
+        x = rng.standard_normal((count, hidden)).astype(np.float16)
+        ids = np.sort(rng.integers(0, experts, (count, top_k)).astype(np.int32))
+        ids[: count // 2] = rng.permuted(ids[: count // 2], axis=1)
+        ids[rng.random(ids.shape) < 0.05] = rng.choice([-1, experts, 2**31 - 1])
+        named = (ids >= 0) & (ids < experts)
+        groups = np.where(named, ids // group_size, -1)
+        sizes_of = (groups[:, :, None] == groups[:, None, :]).sum(2)
+        crowds = named & (sizes_of >= min_pairs)
+        crowded, rest, y = interpret(program, [x, w, ids])
+        np.testing.assert_array_equal(crowded, np.where(crowds, ids, -1))
+        np.testing.assert_array_equal(rest, np.where(named & ~crowds, ids, -1))
+        rows = w.astype(np.float64)[np.where(named, ids, 0)]
+        products = np.einsum("td,tkd->tk", x.astype(np.float64), rows)
+        expected = np.einsum("tk,tkd->td", np.where(named & ~crowds, products, 0), rows)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-3)
+
+
 def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] = None) -> None:
     """The tiles of slots that the expert-centric kernel works on: together they
     have every pair once, under its row and its block of columns."""

@@ -69,6 +69,22 @@ def test_gradients_of_mlp(check):
 
 
 @pytest.mark.parametrize(
+    "sizes",
+    [
+        "(0, 1, 9), 20, 60, 5, 2",
+        "(6,), 300, 1000, 10, 2, 136",
+        "(5,), 17, 300, 300, 18",
+        "(5,), 4, 9, 2, 2",
+        "(3,), 40, 40, 1, 1",
+    ],
+)
+def test_partition(check, sizes):
+    """Lists that a block looks through in one turn or two, and short ones; no
+    group is crowded, and all are."""
+    check(f"check_partition({sizes})")
+
+
+@pytest.mark.parametrize(
     "sizes", ["20, 48, 6", "300, 320, 20", "150, 400, 30", "300, 256, 100", "70, 1024, 9, 100000"]
 )
 def test_tiles_of_slots(check, sizes):

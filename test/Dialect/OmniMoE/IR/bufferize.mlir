@@ -73,3 +73,17 @@ func.func @destination_read_later(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e:
     outs(%y : tensor<?x8xf32>) -> tensor<?x8xf32>
   return %1, %s, %y : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>
 }
+
+// CHECK-LABEL: func.func @partitioned(
+// CHECK-NOT:     memref.copy
+// CHECK:         %[[C:.*]] = memref.alloc({{.*}} : memref<?x4xi32>
+// CHECK:         %[[R:.*]] = memref.alloc({{.*}} : memref<?x4xi32>
+// CHECK:         omnimoe.partition ins(%{{.*}} : memref<?x4xi32>) outs(%[[C]], %[[R]] : memref<?x4xi32>, memref<?x4xi32>)
+// CHECK-SAME:      num_experts = 64 group_size = 4 min_pairs = 2{{$}}
+func.func @partitioned(%e: tensor<?x4xi32>, %n: index) -> (tensor<?x4xi32>, tensor<?x4xi32>) {
+  %c = tensor.empty(%n) : tensor<?x4xi32>
+  %r = tensor.empty(%n) : tensor<?x4xi32>
+  %0:2 = omnimoe.partition ins(%e : tensor<?x4xi32>) outs(%c, %r : tensor<?x4xi32>, tensor<?x4xi32>)
+    num_experts = 64 group_size = 4 min_pairs = 2 -> tensor<?x4xi32>, tensor<?x4xi32>
+  return %0#0, %0#1 : tensor<?x4xi32>, tensor<?x4xi32>
+}

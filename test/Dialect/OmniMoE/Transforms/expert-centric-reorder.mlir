@@ -122,3 +122,18 @@ func.func @branch(%c: i1, %x: tensor<?x512xf32>, %up: tensor<4096x512xf32>, %e: 
   }
   return %r : tensor<?x16xf32>
 }
+
+// On a GPU a dense block is a group too; on other targets it has no dispatch.
+// RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-expert-centric-reorder | FileCheck %s --check-prefix=GPU
+
+// GPU-LABEL: func.func @dense(
+// GPU:         omnimoe.dispatch ins(%{{.*}} : tensor<?x4xi32>) {{.*}} num_experts = 64 group_size = 32
+// GPU:         omnimoe.combine to_tokens {{.*}} dispatch(
+// CHECK-LABEL: func.func @dense(
+// CHECK-NOT:     omnimoe.dispatch
+// CHECK:         return
+func.func @dense(%a: tensor<?x4xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>, %y0: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %y = omnimoe.combine to_tokens ins(%a, %w, %e : tensor<?x4xf32>, tensor<64x8xf32>, tensor<?x4xi32>) outs(%y0 : tensor<?x8xf32>)
+    {schedule = #omnimoe.schedule<dense, group_size = 32>} -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
