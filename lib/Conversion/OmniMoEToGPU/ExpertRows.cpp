@@ -129,6 +129,8 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
     int64_t warps = threads / kWarp;
     int64_t onePass = llvm::divideCeil(columns, warps);
     int64_t vectors = onePass <= kMaxVectorsPerWarp ? onePass : kVectorsPerWarp;
+    if (list.positions)
+      vectors = kMaxVectorsPerWarp;
     int64_t step = vectors * warps;
     k.loop(k.mul(warp, vectors), end, step, [&](Value at) {
       SmallVector<ExpertRow> rows;
@@ -241,13 +243,14 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
       hiddenSize, getElementTypeOrSelf(op.getVectors().getType()));
   auto type = VectorType::get({count}, k.getF32Type());
   Value zero = k.real(k.getF32Type(), 0.0);
-  int64_t inFlight =
-      columns <= kMaxVectorsPerBlock ? columns : kVectorsPerBlock;
 
   SmallVector<LoadedRow> loaded = preloaded.lookup(op);
   PairList list;
   if (hasFewPairs(op, experts, op.getExpertWidth()))
     list = listPairs(op, experts, op.getNumExperts());
+  int64_t inFlight = columns <= kMaxVectorsPerBlock ? columns
+                     : list.positions               ? kMaxVectorsPerBlock
+                                                    : kVectorsPerBlock;
   Value tokens = memref::DimOp::create(k, experts, 0);
   Value first = k.mul(threadId, count);
   k.loop(k.index(0), tokens, 1, [&](Value token) {
