@@ -36,7 +36,7 @@ static constexpr double kChunkShare = 0.35;
 namespace {
 class SlotTileEmitter {
 public:
-  SlotTileEmitter(KernelBuilder &k, ExpertBlock block, StringRef prefix)
+  SlotTileEmitter(KernelBuilder &k, FusedBlock block, StringRef prefix)
       : k(k), block(block), prefix(prefix),
         columnBlocks(block.getColumnBlocks()) {}
 
@@ -356,7 +356,7 @@ private:
   }
 
   KernelBuilder &k;
-  ExpertBlock block;
+  FusedBlock block;
   StringRef prefix;
   int64_t columnBlocks;
   SlotTiles result;
@@ -369,7 +369,7 @@ private:
 };
 } // namespace
 
-SlotTiles mlir::omnimoe::emitSlotTiles(KernelBuilder &k, ExpertBlock block,
+SlotTiles mlir::omnimoe::emitSlotTiles(KernelBuilder &k, FusedBlock block,
                                        TargetAttr target, StringRef prefix) {
   return SlotTileEmitter(k, block, prefix).emit(target);
 }
