@@ -1,7 +1,8 @@
 """The parts of the layer in torch: eager, and dense with the gates as a mask.
 
 `experts` gathers the vectors of every choice; `experts_dense` multiplies all
-of them. T tokens, D hidden, K experts a token, N experts in all.
+of them; likewise for wide experts, whose products torch can group. T tokens, D
+hidden, K experts a token, N experts in all.
 """
 
 import torch
@@ -30,6 +31,37 @@ def experts_dense(x, up, down, weights, ids):
     gates = torch.zeros(len(x), len(up), dtype=x.dtype, device=x.device)
     gates.scatter_(1, ids.long(), weights.to(x.dtype))
     return (functional.silu(x @ up.T) * gates) @ down
+
+
+def wide_experts(x, gate, up, down, weights, ids):
+    """Pairs sorted by expert, grouped products, and the pairs' results in the
+    tokens' order again. Without a gate, it is None."""
+    owners, order = torch.sort(ids.flatten(), stable=True)
+    bounds = torch.arange(len(up), device=ids.device, dtype=owners.dtype)
+    ends = torch.searchsorted(owners, bounds, right=True, out_int32=True)
+    rows = x[order // ids.shape[1]]
+    hidden = torch._grouped_mm(rows, up.mT, offs=ends)
+    if gate is None:
+        hidden = functional.silu(hidden)
+    else:
+        hidden = functional.silu(torch._grouped_mm(rows, gate.mT, offs=ends)) * hidden
+    hidden = hidden * weights.flatten()[order, None].to(x.dtype)
+    pairs = torch.empty_like(rows)
+    pairs[order] = torch._grouped_mm(hidden, down, offs=ends)
+    return pairs.view(*ids.shape, -1).sum(1)
+
+
+def wide_experts_dense(x, gate, up, down, weights, ids):
+    """Full products with a mask of routing weights between them."""
+    mask = torch.zeros(len(x), len(up), dtype=x.dtype, device=x.device)
+    mask.scatter_add_(1, ids.long(), weights.to(x.dtype))
+    hidden = x @ up.flatten(0, 1).T
+    if gate is None:
+        hidden = functional.silu(hidden)
+    else:
+        hidden = functional.silu(x @ gate.flatten(0, 1).T) * hidden
+    hidden = hidden.view(*mask.shape, -1) * mask[..., None]
+    return hidden.flatten(1) @ down.flatten(0, 1)
 
 
 def dispatch(ids, experts: int, group_size: int):

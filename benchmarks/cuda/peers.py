@@ -72,14 +72,17 @@ def _stub_what_is_named_only() -> None:
 class Peers:
     """What could be imported, and why the rest could not.
 
-    `router(rows, columns, k)`, `experts[name](x, up, down, weights, ids)` and
-    `layer(sizes)` (a module) have the argument order of omnimoe's functions.
+    `router(rows, columns, k)`, `experts[name](x, up, down, weights, ids)`,
+    `gated_experts[name](x, gate, up, down, weights, ids)` and `layer(sizes)` (a
+    module) have the argument order of omnimoe's functions. Gated experts take
+    `down` as [N, D, r], and ids in int64.
     """
 
     def __init__(self, folder: Optional[Path]) -> None:
         self.missing: List[str] = []
         self.router: Optional[Callable[..., Any]] = None
         self.experts: Dict[str, Callable[..., Any]] = {}
+        self.gated_experts: Dict[str, Callable[..., Any]] = {}
         self.layer: Optional[Any] = None
         _stub_what_is_named_only()
         flash = self._import(folder, "flash_moe.ops.triton.flash_expert")
@@ -91,6 +94,9 @@ class Peers:
         peer = self._import(folder, "flash_moe.ops.triton.peer")
         if peer:
             self.experts["PEER"] = peer.triton_peer_func
+        coarse = self._import(folder, "flash_moe.ops.triton.dpskmoe")
+        if coarse:
+            self.gated_experts["DeepSeekMoE"] = coarse.triton_dpskmoe_func
         router = self._import(folder, "omni_moe.ops.triton.omni_router")
         if router:
             self.router = lambda rows, columns, k: router.OmniRouterFunc.apply(

@@ -171,6 +171,75 @@ def experts(shape: Experts, schedule: str, target: Optional[float]) -> Row:
 
 
 # ------------------------------------------------------------------------------
+# Wide experts
+# ------------------------------------------------------------------------------
+
+
+def _wide_expert_error(given: Sequence[Any]) -> float:
+    x, gate, up, down, weights, ids = given
+    count = max(1, min(128, CHECK_ELEMENTS // (ids.shape[1] * up[0].numel()), len(x)))
+    tokens = torch.linspace(0, len(x) - 1, count, device="cuda").long()
+    few, chosen = x[tokens].double(), ids[tokens].long()
+
+    def products(table: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("td,tkrd->tkr", few, table[chosen].double())
+
+    hidden = products(up)
+    if gate is None:
+        hidden = torch.nn.functional.silu(hidden)
+    else:
+        hidden *= torch.nn.functional.silu(products(gate))
+    hidden *= weights[tokens].double()[..., None]
+    expected = torch.einsum("tkr,tkrd->td", hidden, down[chosen].double())
+    poison(x)
+    y = omnimoe.experts(x, up, down, weights, ids, gate=gate)
+    if not bool(torch.isfinite(y).all()):
+        return float("nan")
+    return baselines.relative_error(y[tokens], expected)
+
+
+def wide_experts(shape: workloads.WideExperts, target: Optional[float]) -> Row:
+    def prepare(peers: Optional[Peers]) -> Prepared:
+        sets = workloads.wide_expert_sets(shape)
+
+        def ours(call: int) -> torch.Tensor:
+            x, gate, up, down, weights, ids = sets[call % len(sets)]
+            return omnimoe.experts(x, up, down, weights, ids, gate=gate)
+
+        def chosen() -> str:
+            x, gate, up, down, weights, ids = sets[0]
+
+            def program(x, up, down, weights, ids, gate=None):
+                return omnimoe.experts(x, up, down, weights, ids, gate=gate)
+
+            arrays = (x, up, down, weights, ids) + ((gate,) if shape.gated else ())
+            return omnimoe.compile(program, args=arrays).schedule_for(shape.tokens)
+
+        found = Prepared(
+            ours=ours,
+            sets=len(sets),
+            work=workloads.wide_expert_work(shape, sets[0]),
+            error=lambda: _wide_expert_error(sets[0]),
+            error_limit=HALF_ERROR,
+            schedule=chosen,
+            torch=_turns(baselines.wide_experts, sets),
+            compiled=_turns(_compiled(baselines.wide_experts), sets),
+        )
+        if shape.tokens * shape.count * shape.width <= baselines.MOST_DENSE:
+            found.dense = _turns(baselines.wide_experts_dense, sets)
+        if peers and shape.gated:
+            turned = [
+                (x, gate, up, down.mT.contiguous(), w.to(x.dtype), ids.long())
+                for x, gate, up, down, w, ids in sets
+            ]
+            for name, function in peers.gated_experts.items():
+                found.peers[name] = _turns(function, turned)
+        return found
+
+    return Row(f"wide experts {shape}", target, prepare)
+
+
+# ------------------------------------------------------------------------------
 # Dispatch
 # ------------------------------------------------------------------------------
 
@@ -367,6 +436,14 @@ def all_rows() -> List[Row]:
     for name, table in (("token_centric", token_centric), ("auto", chosen)):
         for sizes, target in table.items():
             found.append(experts(_shape(*sizes), name, target and target * 1e-3))
+    wide = {
+        (4096, HIDDEN, 256, 256, 4, True): 0.25e-3,
+        (4096, HIDDEN, 256, 256, 4, False): None,
+        (1024, HIDDEN, 256, 256, 32, True): None,
+        (64, HIDDEN, 256, 256, 4, True): None,
+    }
+    for sizes, target in wide.items():
+        found.append(wide_experts(workloads.WideExperts(*sizes), target))
     found += [
         dispatch(_shape(4096, 320, 320, 512), 320, 0.06e-3),
         dispatch(_shape(4096, 320, 320, 512), 1, None),

@@ -38,6 +38,22 @@ class ExpertSet:
         return self.x, self.up, self.down, self.weights, self.ids
 
 
+@dataclass(frozen=True)
+class WideExperts:
+    """N experts of width r, with a gate or without, K of them a token."""
+
+    tokens: int
+    hidden: int
+    count: int
+    width: int
+    top_k: int
+    gated: bool = True
+
+    def __str__(self) -> str:
+        kind = "gated" if self.gated else "plain"
+        return f"T={self.tokens} N={self.count} r={self.width} K={self.top_k} {kind}"
+
+
 def _normal(generator: torch.Generator, *shape: int, scale: float = 1.0) -> torch.Tensor:
     values = torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32)
     return values.mul_(scale)
@@ -105,6 +121,38 @@ def expert_work(given: ExpertSet) -> Work:
 def streamed_bytes(given: ExpertSet) -> float:
     """What a token-centric schedule reads of the tables: two vectors a pair."""
     return 2.0 * given.ids.numel() * given.x.shape[1] * given.up.element_size()
+
+
+def wide_expert_sets(shape: WideExperts) -> List[tuple]:
+    """x, gate (or None), up, down, weights and ids of each set. Logits are linear
+    in the tokens, and routing weights the softmax of the K best."""
+    made = generator(37)
+    rows, scale = shape.count * shape.width, shape.hidden**-0.5
+    tables = 2 + shape.gated
+    bytes_each = DTYPE.itemsize * (tables * rows + shape.tokens) * shape.hidden
+
+    def table(scale: float) -> torch.Tensor:
+        return _table(made, rows, shape.hidden, scale).view(shape.count, shape.width, -1)
+
+    sets = []
+    for _ in range(max(1, min(MOST_SETS, int(MOST_BYTES / bytes_each)))):
+        x = _normal(made, shape.tokens, shape.hidden)
+        router = _normal(made, shape.hidden, shape.count, scale=scale)
+        scores, ids = (x @ router).topk(shape.top_k)
+        gate = table(scale) if shape.gated else None
+        up, down = table(scale), table(shape.width**-0.5)
+        sets.append((x.to(DTYPE), gate, up, down, scores.softmax(1), ids.int()))
+    return sets
+
+
+def wide_expert_work(shape: WideExperts, given: tuple) -> Work:
+    """Tokens in and out, ids and weights, every vector of a chosen expert once."""
+    x, _, up, _, weights, ids = given
+    tables = 2 + shape.gated
+    vectors = tables * int(ids.unique().numel()) * shape.width
+    moved = 2 * x.nbytes + weights.nbytes + ids.nbytes
+    moved += vectors * shape.hidden * up.element_size()
+    return Work(moved, 2.0 * tables * ids.numel() * shape.width * shape.hidden)
 
 
 def mlp_sets(tokens: int, hidden: int, inner: int) -> List[Tuple[torch.Tensor, ...]]:

@@ -77,7 +77,7 @@ def test_heavy_skew(schedule):
 
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
-@pytest.mark.parametrize("width, hidden", [(1, 64), (3, 48), (16, 40)])
+@pytest.mark.parametrize("width, hidden", [(1, 64), (3, 48), (16, 40), (3, 64)])
 def test_wide_experts(schedule, dtype, width, hidden):
     arguments = make_experts(5, 40, hidden, 20, 5, width=width, dtype=dtype)
     for tokens in (0, 1, 40):

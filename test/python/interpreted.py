@@ -14,6 +14,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import fake_gpu
 import numpy as np
 import ptx_interpreter
+import ptx_warpgroups
+import reference
 import torch
 
 import omnimoe
@@ -47,12 +49,17 @@ def interpret(
     program.invoke(*given[:-1], workspace=given[-1])
     memory = ptx_interpreter.Memory([(a.address, max(a.host.nbytes, 1)) for a in given])
     kernels = kernels_of(program)
+    maps = ptx_warpgroups.tensor_maps(fake_gpu.log())
     for launch in fake_gpu.launches():
         grid, block = (tuple(map(int, launch[name].split(","))) for name in ("grid", "block"))
         kernel = kernels[launch["kernel"]]
         if kernel.name == until:
             return _lists(launch["parameters"], given[-1])
-        ptx_interpreter.launch(kernel, launch["parameters"], block[0], grid, memory)
+        given_to_all = kernel, launch["parameters"], block[0], grid, memory
+        if any(op.startswith("wgmma") for _, _, op, _ in kernel.code):
+            ptx_warpgroups.launch(*given_to_all, int(launch["shared"]), maps)
+        else:
+            ptx_interpreter.launch(*given_to_all)
     return [array.host for array in given[len(arrays) : -1]]
 
 
@@ -87,7 +94,8 @@ def compiled(text: str, schedule: str = "auto", **changes: Optional[int]) -> Any
 
 def close(found: Any, expected: Any, dtype: Any) -> None:
     expected = expected.detach().numpy()
-    error = np.linalg.norm(found.astype(np.float64) - expected) / np.linalg.norm(expected)
+    error = np.linalg.norm(found.astype(np.float64) - expected)
+    error /= np.linalg.norm(expected) or 1
     assert error < TOLERANCE[dtype], f"relative error {error:.2e}"
 
 
@@ -127,6 +135,35 @@ def check_experts(
     for found, expected in zip(interpret(backward, [*arrays, *saved, dy]), gradients):
         close(found, expected, dtype)
     return backward
+
+
+def check_forward(
+    tokens: int, table: Tuple[int, ...], top_k: int, gated: bool = False, experts: int = 0,
+    schedule: str = "expert_centric",
+) -> Any:
+    """Pairs are of the first `experts`, or of all, and two of none. Returns the
+    program."""
+    count, hidden = table[0], table[-1]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((tokens, hidden)).astype(np.float16)
+    up, down, gate = (rng.standard_normal(table).astype(np.float16) * np.float16(s)
+                      for s in (hidden**-0.5, 1, hidden**-0.5))  # fmt: skip
+    weights = rng.random((tokens, top_k), dtype=np.float32)
+    ids = rng.integers(0, experts or count, (tokens, top_k)).astype(np.int32)
+    if tokens > 2:
+        ids[0, 0], ids[2, -1] = -1, count
+    arrays = [x, up, down, weights, ids, *([gate] if gated else [])]
+
+    def program(x, up, down, weights, ids, gate=None):
+        return omnimoe.experts(x, up, down, weights, ids, gate=gate)
+
+    shapes = [(None, *a.shape[1:]) if i in (0, 3, 4) else a.shape for i, a in enumerate(arrays)]
+    specs = [TensorSpec(str(a.dtype), shape) for a, shape in zip(arrays, shapes)]
+    found = omnimoe.compile(program, args=specs, target="sm_90a", schedule=schedule)
+    expected = reference.experts(*arrays[:5], gate=gate if gated else None)
+    (y,) = interpret(found, arrays)
+    close(y, torch.tensor(expected), np.float16)
+    return found
 
 
 def check_mlp(tokens: int, hidden: int, inner: int) -> None:

@@ -156,6 +156,8 @@ class Block:
         self.registers: Dict[str, np.ndarray] = {}
         # Not a number, until something is written.
         self.shared = np.full(-(-kernel.shared_bytes // 16) * 16, 0xFF, np.uint8)
+        # By something that other threads have yet to do; then they try again.
+        self.blocked = np.zeros(threads, bool)
         self.special = {"%tid.x": np.arange(threads), "%laneid": np.arange(threads) % WARP}
         for axis, at, count in zip("xyz", block, blocks):
             self.special[f"%ctaid.{axis}"] = np.full(threads, at)
@@ -166,11 +168,12 @@ class Block:
         waiting = np.zeros(self.threads, bool)
         end = len(self.kernel.code)
         while True:
-            going = (place < end) & ~waiting
+            going = (place < end) & ~waiting & ~self.blocked
             if not going.any():
+                assert waiting.any() or not self.blocked.any(), "threads wait for each other"
                 if not waiting.any():
                     return
-                assert waiting[place < end].all()
+                assert (waiting | self.blocked)[place < end].all()
                 place[waiting] += 1
                 waiting[:] = False
                 continue
@@ -201,6 +204,7 @@ class Block:
                     except Exception as error:
                         where = f"{self.kernel.name}: {op} {', '.join(operands)}"
                         raise AssertionError(f"{where}: {error}") from error
+                    place[self.blocked & taken] = at
 
     # Operands ---------------------------------------------------------------
 

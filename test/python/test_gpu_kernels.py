@@ -64,6 +64,44 @@ def test_tables_in_slices(check, sizes):
     check(f"program = check_experts({sizes})\nassert 'column_tile' in program.ir('tile')")
 
 
+@pytest.mark.parametrize(
+    "sizes", ["(20, (48, 64), 6)", "(150, (100, 128), 9)", "(40, (16, 320), 12, False, 3)", "(9, (16, 64), 5, True)"]
+)
+def test_groups(check, sizes):
+    """On tensor cores; tiles that are full and not, and repeated experts."""
+    check(f"check_forward{sizes}")
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "0, (3, 16, 64), 2, {}",
+        "1, (3, 16, 64), 2, {}",
+        "40, (3, 20, 64), 4, {}, 1",
+        "9, (5, 256, 128), 2, {}",
+        "7, (3, 300, 192), 2, {}",
+        "3, (4, 2, 640), 1, {}",
+        "6, (140, 160, 64), 2, {}",
+    ],
+)
+def test_wide_experts(check, sizes, gated):
+    """On tensor cores: none and one token; an expert with more pairs than a tile has
+    rows, twice by a token; all columns of a tile; several tiles an expert; hardly any;
+    two passes a tile."""
+    check(f"check_forward({sizes.format(gated)})")
+
+
+def test_gated_pairs_in_parts(check):
+    """Both products of a gate are cut alike."""
+    check(
+        "program = check_forward(2, (9, 20, 64), 16, True, schedule='token_centric')\n"
+        "cut = [line for line in program.ir('schedule').splitlines() if ' pair_split =' in line]\n"
+        "sums = sum('omnimoe.combine' in line for line in cut)\n"
+        "assert sums and sum('omnimoe.grouped_matmul' in line for line in cut) == 2 * sums"
+    )
+
+
 def test_gradients_of_mlp(check):
     check("check_mlp(9, 20, 12)\ncheck_mlp(70, 8, 70)")
 

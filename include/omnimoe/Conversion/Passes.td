@@ -168,9 +168,18 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
     vectors are read once per tile.
 
+    Of wide experts, [N, r, D], a group is an expert and rows of a tile are its
+    pairs, each with all products, so that coefficients are computed in the
+    registers that products are in, and two kernels remain: one writes the tiles,
+    expert by expert, whatever their tokens. A tile takes up to 256 of an expert's
+    vectors, and more vectors are further tiles. Products with several tables, as
+    a gate makes them, share 256 columns and may take several passes over the
+    tokens. r may be any number from 2 on: vectors are filled with zeros to a
+    multiple of 16. Products of wide experts cannot be kept.
+
     Coefficients are rounded to the type of the vectors, as tensor cores take them.
-    Vectors must be f16 or bf16, their length a multiple of 64, experts atomic,
-    and a group 320 experts at most: what the cost model takes for granted.
+    Vectors must be f16 or bf16, their length a multiple of 64, and a group one
+    wide expert or up to 320 atomic ones: what the cost model takes for granted.
     Scratch buffers are allocated beside: run this pass before
     `omnimoe-plan-workspace`.
 
@@ -185,9 +194,25 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     After:
     ```mlir
     %tiles = memref.alloc(%n) : memref<?x3xi32>
-    %cells = memref.alloc(%P) : memref<?xi32>
+    %cells = memref.alloc(%P) : memref<?xi16>
     gpu.launch ... function(@f_experts0_tiles) ...
     gpu.launch ... function(@f_experts0_cells) ...
+    gpu.launch ... function(@f_experts0) ...
+    ```
+
+    Before, with a gate:
+    ```mlir
+    scf.execute_region no_inline {
+      omnimoe.grouped_matmul ins(%x, %gate, %e : ..., memref<256x256x1024xbf16>, ...) dispatch(...) outs(%s : memref<?x4x256xf32>)
+      omnimoe.grouped_matmul ins(%x, %up, %e : ..., memref<256x256x1024xbf16>, ...) dispatch(...) outs(%r : memref<?x4x256xf32>)
+      linalg.generic ... ins(%s, %r, %g : ..., memref<?x4xf32>) outs(%s : memref<?x4x256xf32>)
+      omnimoe.combine to_tokens ins(%s, %down, %e : ...) dispatch(...) outs(%y : ...)
+    }
+    ```
+    After:
+    ```mlir
+    %tiles = memref.alloc(%n) : memref<?x3xi32>
+    gpu.launch ... function(@f_experts0_tiles) ...
     gpu.launch ... function(@f_experts0) ...
     ```
   }];

@@ -3,7 +3,9 @@
 //
 // The expert-centric schedule on a GPU: one kernel for products, coefficients
 // and sums of all pairs, in the order of a dispatch. Its unit of work is a tile
-// of up to 128 slots of one group.
+// of up to 128 rows of one group. Of atomic experts a row is a slot, a token
+// with all its pairs in the group, and a column is an expert. Of wide experts a
+// group is an expert, a row is a pair, and a column is a vector of the expert.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,20 +20,25 @@
 
 namespace mlir::omnimoe {
 
-/// Slots of a tile: two warpgroups have 64 rows each.
+/// Rows of a tile: two warpgroups have 64 each.
 inline constexpr int64_t kSlotTileRows = 128, kWarpgroupRows = 64;
 /// Columns of a group whose products are looked at together.
 inline constexpr int64_t kSampledColumns = 16;
 /// A cell of a tile is its row and, in so many bits, its column.
 inline constexpr int64_t kColumnBits = 9;
 
-/// A `grouped_matmul`, what is made of its products element by element, and the
+/// A `grouped_matmul`, or several of the same tokens with tables of wide
+/// experts, what is made of the products element by element, and the
 /// `combine to_tokens` that takes the coefficients; on memrefs.
-struct ExpertBlock {
-  GroupedMatmulOp products;
+struct FusedBlock {
+  GroupedMatmulOp products;             ///< the first of `matmuls`
+  SmallVector<GroupedMatmulOp> matmuls; ///< all that the payload takes
   linalg::GenericOp payload; ///< null if the products are the coefficients
   CombineOp sum;
 
+  bool isWide() {
+    return cast<ShapedType>(products.getWeights().getType()).getRank() == 3;
+  }
   /// Whether products are needed in memory as well.
   bool keepsProducts() { return products->hasAttr(kKeptProductsAttrName); }
   int64_t getGroupSize() { return products.getSchedule()->getGroupSize(); }
@@ -52,29 +59,33 @@ struct ExpertBlock {
 };
 
 /// The block that `region` holds, or failure with a message.
-FailureOr<ExpertBlock> matchExpertBlock(scf::ExecuteRegionOp region);
+FailureOr<FusedBlock> matchFusedBlock(scf::ExecuteRegionOp region);
 
-/// The work of a block, in memory of the device. The pairs of a tile stand
-/// where its sorted pairs stand, but ordered by warpgroup, and then by the
-/// block of `kSampledColumns` columns that they are in.
+/// The work of a block, in memory of the device. Rows are numbers of slots, or
+/// of sorted pairs. The pairs of a tile of slots stand where its sorted pairs
+/// stand, but ordered by warpgroup, and then by the block of `kSampledColumns`
+/// columns that they are in; where rows are pairs, there is nothing to order.
 struct SlotTiles {
-  Value tiles;  ///< i32 [?, 3]: group, first slot, past the last slot
+  Value tiles;  ///< i32 [?, 3]: group, first row, past the last row
   Value count;  ///< i32 [1]: how many there are
   Value taken;  ///< i32 [1]: how many were asked for, 0 to begin with
-  Value cells;  ///< i32 [P]: 2^16 * row + column of a pair in its tile
+  Value cells;  ///< i16 [P]: a pair's row and column in its tile, or null
   Value pairs;  ///< i32 [P]: the number of that pair, token * K + choice
   Value blocks; ///< i32 [?, 2B + 1]: where the pairs of a tile's B blocks of
                 ///< columns begin, for one warpgroup and the other; their end
   Value bound;  ///< index on the host: there are no more tiles than that
 };
 
-/// Emits the kernels that cut the slots into tiles and order their pairs.
-SlotTiles emitSlotTiles(KernelBuilder &k, ExpertBlock block, TargetAttr target,
+/// Emits the kernels that cut slots into tiles and order their pairs.
+SlotTiles emitSlotTiles(KernelBuilder &k, FusedBlock block, TargetAttr target,
                         StringRef prefix);
 
+/// Emits the kernel that cuts sorted pairs of wide experts into tiles.
+SlotTiles emitPairTiles(KernelBuilder &k, FusedBlock block, StringRef prefix);
+
 /// Emits the kernel that computes `block` tile by tile.
-void emitExpertBlock(KernelBuilder &k, ExpertBlock block,
-                     const SlotTiles &tiles, TargetAttr target, StringRef name);
+void emitExpertBlock(KernelBuilder &k, FusedBlock block, const SlotTiles &tiles,
+                     TargetAttr target, StringRef name);
 
 } // namespace mlir::omnimoe
 

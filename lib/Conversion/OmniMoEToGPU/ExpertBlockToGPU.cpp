@@ -23,49 +23,72 @@ namespace mlir::omnimoe {
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// True if each operand besides the products is a scalar, or is found by the
-/// number of a pair.
-static bool hasPairOperands(linalg::GenericOp payload, Value products) {
-  if (payload.hasIndexSemantics())
+/// True if `value` is one of the products of `block`.
+static bool isProduct(const FusedBlock &block, Value value) {
+  return llvm::any_of(block.matmuls, [&](GroupedMatmulOp matmul) {
+    return matmul.getProducts() == value;
+  });
+}
+
+/// True if the payload makes a coefficient of products and of other values that
+/// are scalars, or are found by the number of a pair (and of a wide expert's
+/// vector).
+static bool makesCoefficients(const FusedBlock &block) {
+  linalg::GenericOp payload = block.payload;
+  if (payload.hasIndexSemantics() || payload.getNumDpsInits() != 1 ||
+      !payload.getMatchingIndexingMap(payload.getDpsInitOperand(0))
+           .isIdentity())
     return false;
   return llvm::all_of(payload.getDpsInputOperands(), [&](OpOperand *input) {
     AffineMap map = payload.getMatchingIndexingMap(input);
     bool plain = llvm::all_of(map.getResults(), [](AffineExpr result) {
       return isa<AffineDimExpr>(result);
     });
-    return plain && (input->get() != products || map.isIdentity());
+    return plain && (map.isIdentity() || !isProduct(block, input->get()));
   });
 }
 
-FailureOr<ExpertBlock>
-mlir::omnimoe::matchExpertBlock(scf::ExecuteRegionOp region) {
-  ExpertBlock block;
+FailureOr<FusedBlock>
+mlir::omnimoe::matchFusedBlock(scf::ExecuteRegionOp region) {
+  FusedBlock block;
   for (Operation &op : region.getRegion().front())
     if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
-      block.products = matmul;
+      block.matmuls.push_back(matmul);
     else if (auto payload = dyn_cast<linalg::GenericOp>(op))
       block.payload = payload;
     else if (auto combine = dyn_cast<CombineOp>(op))
       block.sum = combine;
-  if (!block.products || !block.sum)
+  if (block.matmuls.empty() || !block.sum)
     return region.emitOpError("holds no expert block");
+  block.products = block.matmuls.front();
   auto refuse = [&](const Twine &message) {
     return block.products.emitOpError("expert_centric on a GPU: ") << message;
   };
-  Type type = getElementTypeOrSelf(block.products.getX().getType());
-  if (getElementTypeOrSelf(block.products.getWeights().getType()) != type ||
-      getElementTypeOrSelf(block.sum.getVectors().getType()) != type)
-    return refuse("tokens and expert vectors must have one type");
-  if (cast<ShapedType>(block.products.getWeights().getType()).getRank() != 2 ||
-      !canGroupOnTensorCores(type, block.products.getExpertWidth(),
-                             block.products.getHiddenSize(),
-                             block.getGroupSize()))
-    return refuse("vectors must be f16 or bf16, experts atomic, the hidden "
-                  "size a multiple of 64, and a group 320 experts at most");
+  auto table = cast<ShapedType>(block.sum.getVectors().getType());
+  for (GroupedMatmulOp matmul : block.matmuls) {
+    if (getElementTypeOrSelf(matmul.getX().getType()) !=
+            table.getElementType() ||
+        getElementTypeOrSelf(matmul.getWeights().getType()) !=
+            table.getElementType())
+      return refuse("tokens and expert vectors must have one type");
+    if (matmul.getX() != block.products.getX() ||
+        cast<ShapedType>(matmul.getWeights().getType()).getShape() !=
+            table.getShape())
+      return refuse("products must be of the same tokens with tables of one "
+                    "shape");
+  }
+  if (int64_t count = block.matmuls.size();
+      count > (block.isWide() ? kMaxWideProducts : 1))
+    return refuse("several products must be of wide experts, and " +
+                  Twine(kMaxWideProducts) + " at most, got " + Twine(count));
+  if (block.keepsProducts() && block.isWide())
+    return refuse("products of wide experts are not kept");
+  if (!canGroupOnTensorCores(table, block.getGroupSize()))
+    return refuse("vectors must be f16 or bf16, the hidden size a multiple of "
+                  "64, and a group one wide expert or up to 320 atomic ones");
   if (!getElementTypeOrSelf(block.sum.getOut().getType()).isF32())
     return refuse("sums must be f32");
-  if (block.payload &&
-      !hasPairOperands(block.payload, block.products.getProducts()))
+  if (block.payload ? !makesCoefficients(block) : block.matmuls.size() > 1)
     return refuse("coefficients must be made of values of a pair");
   return block;
 }
@@ -74,7 +97,7 @@ mlir::omnimoe::matchExpertBlock(scf::ExecuteRegionOp region) {
 /// bufferization copies there what they may not be added to in place. What else
 /// is in the region, the kernel does not need.
 static void hoistDestination(RewriterBase &rewriter,
-                             scf::ExecuteRegionOp region, ExpertBlock block) {
+                             scf::ExecuteRegionOp region, FusedBlock block) {
   Block &body = region.getRegion().front();
   llvm::SetVector<Operation *> needed;
   auto need = [&](auto &self, Operation *op) -> void {
@@ -106,7 +129,7 @@ struct ConvertOmniMoEExpertBlockToGPUPass
     });
     IRRewriter rewriter(&getContext());
     for (auto [index, region] : llvm::enumerate(regions)) {
-      FailureOr<ExpertBlock> block = matchExpertBlock(region);
+      FailureOr<FusedBlock> block = matchFusedBlock(region);
       if (failed(block))
         return signalPassFailure();
       auto function = region->getParentOfType<FunctionOpInterface>();
@@ -114,7 +137,9 @@ struct ConvertOmniMoEExpertBlockToGPUPass
       hoistDestination(rewriter, region, *block);
       rewriter.setInsertionPoint(region);
       KernelBuilder k(region.getLoc(), rewriter);
-      SlotTiles tiles = emitSlotTiles(k, *block, target, name);
+      SlotTiles tiles = block->isWide()
+                            ? emitPairTiles(k, *block, name)
+                            : emitSlotTiles(k, *block, target, name);
       emitExpertBlock(k, *block, tiles, target, name);
       // Results are where they were written to.
       Operation *yield = region.getRegion().front().getTerminator();

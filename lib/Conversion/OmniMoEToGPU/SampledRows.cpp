@@ -35,7 +35,7 @@ static constexpr int64_t kPairsAhead = 2;
 /// The block's barriers but the first belong to its consumers.
 static constexpr int64_t kFirstBarrier = 1;
 
-SampledRows::SampledRows(KernelBuilder &k, ExpertBlock block,
+SampledRows::SampledRows(KernelBuilder &k, FusedBlock block,
                          const SlotTiles &tiles, Value consumer, Value warp,
                          Value lane, int64_t pieces)
     : k(k), block(block), tiles(tiles), consumer(consumer), pieces(pieces) {
@@ -69,7 +69,7 @@ Value SampledRows::move(Value pointer, Value words) {
 // Pairs
 //===----------------------------------------------------------------------===//
 
-SmallVector<Value> SampledRows::loadBounds(Value tile) {
+SmallVector<Value> SampledRows::lookAhead(Value tile) {
   int64_t blocks = block.getColumnBlocks();
   Value first = k.mul(consumer, blocks);
   SmallVector<Value> found;
@@ -80,8 +80,8 @@ SmallVector<Value> SampledRows::loadBounds(Value tile) {
   return found;
 }
 
-void SampledRows::begin(ValueRange newBounds) {
-  bounds.assign(newBounds.begin(), newBounds.end());
+void SampledRows::begin(const RowTile &, ValueRange ahead) {
+  bounds.assign(ahead.begin(), ahead.end());
   first.clear();
   first.resize(getNumPasses());
 }
@@ -242,8 +242,8 @@ void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t pass) {
   });
 }
 
-SmallVector<Value> SampledRows::sample(ArrayRef<Value> products,
-                                       ArrayRef<Value> scratch) {
+SmallVector<Value> SampledRows::compute(ArrayRef<Value> products,
+                                        ArrayRef<Value> scratch) {
   SmallVector<Value> fragments;
   int64_t blocks = block.getColumnBlocks();
   for (int64_t pass = 0; pass < getNumPasses(); ++pass) {

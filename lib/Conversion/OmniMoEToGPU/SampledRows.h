@@ -14,33 +14,27 @@
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_SAMPLEDROWS_H
 
 #include "ExpertBlock.h"
+#include "RowCoefficients.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace mlir::omnimoe {
 
-/// 64 rows of a tile of slots, those of one warpgroup. They are sampled in
-/// passes, each over as many blocks of columns as scratch memory has pieces.
-/// What pairs take from memory is asked for passes ahead, a few pairs a thread:
-/// `loadPairs`, then `loadOperands`, which depends on it, then `sample`.
-class SampledRows {
+/// Rows that are slots. They are sampled in passes, each over as many blocks of
+/// columns as scratch memory has pieces. A thread asks for a few pairs ahead.
+class SampledRows : public RowCoefficients {
 public:
   /// `warp` is counted from the block's first; `consumer` is the number of the
   /// warpgroup among those that consume. `pieces` of scratch memory are 8 KB of
   /// the warpgroup's shared memory each.
-  SampledRows(KernelBuilder &k, ExpertBlock block, const SlotTiles &tiles,
+  SampledRows(KernelBuilder &k, FusedBlock block, const SlotTiles &tiles,
               Value consumer, Value warp, Value lane, int64_t pieces);
 
-  /// Where the pairs of each pass over the rows of `tile` begin, and their end.
-  SmallVector<Value> loadBounds(Value tile);
-  /// From here on it is about the rows with these bounds.
-  void begin(ValueRange bounds);
-
-  void loadPairs();
-  void loadOperands();
-  /// What a product takes from registers, two coefficients in each i32, of
-  /// `products` as accumulators hold them. Nothing is needed any more of what
-  /// is in `scratch`.
-  SmallVector<Value> sample(ArrayRef<Value> products, ArrayRef<Value> scratch);
+  SmallVector<Value> lookAhead(Value tile) override;
+  void begin(const RowTile &tile, ValueRange ahead) override;
+  void loadPairs() override;
+  void loadOperands() override;
+  SmallVector<Value> compute(ArrayRef<Value> products,
+                             ArrayRef<Value> scratch) override;
 
 private:
   /// A pair's place among the warpgroup's cells, and what its coefficient takes
@@ -69,10 +63,11 @@ private:
                         int64_t lastBlock, SmallVectorImpl<Value> &fragments);
 
   KernelBuilder &k;
-  ExpertBlock block;
+  FusedBlock block;
   SlotTiles tiles;
   Value consumer, thread, ownWord;
   int64_t pieces;
+  /// Where the pairs of each pass begin, and their end.
   SmallVector<Value> bounds;
   SmallVector<Pairs> first; ///< of each pass
 };

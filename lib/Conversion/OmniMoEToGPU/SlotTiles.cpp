@@ -34,7 +34,7 @@ static constexpr int64_t kCounters = 4;
 namespace {
 class SlotTileEmitter {
 public:
-  SlotTileEmitter(KernelBuilder &k, ExpertBlock block, StringRef prefix)
+  SlotTileEmitter(KernelBuilder &k, FusedBlock block, StringRef prefix)
       : k(k), block(block), prefix(prefix),
         columnBlocks(block.getColumnBlocks()) {}
 
@@ -354,7 +354,7 @@ private:
   }
 
   KernelBuilder &k;
-  ExpertBlock block;
+  FusedBlock block;
   StringRef prefix;
   int64_t columnBlocks;
   SlotTiles result;
@@ -367,7 +367,7 @@ private:
 };
 } // namespace
 
-SlotTiles mlir::omnimoe::emitSlotTiles(KernelBuilder &k, ExpertBlock block,
+SlotTiles mlir::omnimoe::emitSlotTiles(KernelBuilder &k, FusedBlock block,
                                        TargetAttr target, StringRef prefix) {
   return SlotTileEmitter(k, block, prefix).emit(target);
 }

@@ -37,7 +37,10 @@ static int64_t getRowElements(Value matrix) {
 
 Value mlir::omnimoe::createTensorMap(KernelBuilder &k, Value matrix,
                                      int64_t rows) {
-  return createMap(k, matrix, {rows, getRowElements(matrix)});
+  SmallVector<int64_t> box{rows, getRowElements(matrix)};
+  if (cast<MemRefType>(matrix.getType()).getRank() == 3)
+    box.insert(box.begin(), 1);
+  return createMap(k, matrix, box);
 }
 
 Value mlir::omnimoe::createPermutedTensorMap(KernelBuilder &k, Value matrix,
@@ -67,18 +70,30 @@ Value mlir::omnimoe::getTensorMapPointer(KernelBuilder &k, Value map) {
 }
 
 static void copyBox(KernelBuilder &k, Value target, Value mapPointer,
-                    Value barrier, ValueRange coordinates) {
+                    Value barrier, ValueRange coordinates,
+                    Value policy = Value()) {
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
       k, target, mapPointer, coordinates, barrier,
       /*im2colOffsets=*/ValueRange{},
-      /*multicastMask=*/Value(), /*l2CacheHint=*/Value(),
-      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(),
+      /*multicastMask=*/Value(), policy, NVVM::TMALoadMode::TILE,
+      /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(),
       /*predicate=*/Value());
 }
 
+Value mlir::omnimoe::getCachePolicy(KernelBuilder &k, Value isReadOnce) {
+  // What `createpolicy.fractional.L2` makes of all of a copy: evict_first and
+  // evict_normal.
+  return k.choose(isReadOnce, k.integer(k.getI64Type(), 0x12f0000000000000),
+                  k.integer(k.getI64Type(), 0x1000000000000000));
+}
+
 void mlir::omnimoe::copyTile(KernelBuilder &k, Value target, Value mapPointer,
-                             Value barrier, Value row, Value column) {
-  copyBox(k, target, mapPointer, barrier, {column, row});
+                             Value barrier, Value row, Value column,
+                             Value matrix, Value policy) {
+  SmallVector<Value> position{column, row};
+  if (matrix)
+    position.push_back(matrix);
+  copyBox(k, target, mapPointer, barrier, position, policy);
 }
 
 void mlir::omnimoe::copyPermutedTile(KernelBuilder &k, Value target,

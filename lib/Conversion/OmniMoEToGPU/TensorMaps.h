@@ -14,7 +14,9 @@ inline constexpr int64_t kSwizzleBytes = 128;
 /// Rows that the map of a right operand permutes among each other.
 inline constexpr int64_t kPermutedRows = 32;
 
-/// A map, made on the host, for tiles of `rows` rows of 128 bytes of `matrix`.
+/// A map, made on the host, for tiles of `rows` rows of 128 bytes of `matrix`,
+/// or of one of the matrices of a three-dimensional array. What a tile has
+/// beyond its matrix is filled with zeros.
 Value createTensorMap(KernelBuilder &k, Value matrix, int64_t rows);
 
 /// The same, with the rows of the tile in an order that gives each thread
@@ -28,10 +30,16 @@ Value getTensorMapPointer(KernelBuilder &k, Value map);
 /// Brings `map` close before it is used.
 void prefetchTensorMap(KernelBuilder &k, Value mapPointer);
 
+/// How long the second-level cache keeps what a copy brings (i64), where
+/// `isReadOnce`: not longer than it must.
+Value getCachePolicy(KernelBuilder &k, Value isReadOnce);
+
 /// Copies the tile at row `row`, element `column` to `target` in shared memory
-/// and lets `barrier` count the bytes.
+/// and lets `barrier` count the bytes. `matrix` is the number of the matrix in
+/// an array of them, and `policy` how long the cache keeps it.
 void copyTile(KernelBuilder &k, Value target, Value mapPointer, Value barrier,
-              Value row, Value column);
+              Value row, Value column, Value matrix = Value(),
+              Value policy = Value());
 void copyPermutedTile(KernelBuilder &k, Value target, Value mapPointer,
                       Value barrier, Value row, Value column);
 

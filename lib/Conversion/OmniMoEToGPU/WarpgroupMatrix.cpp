@@ -17,8 +17,8 @@ static constexpr int64_t kDescriptorUnit = 16;
 /// 128-byte swizzling; 8 rows are 1024 bytes apart.
 static constexpr int64_t kDescriptorLayout =
     int64_t(1) << 62 | int64_t(1024 / kDescriptorUnit) << 32 | int64_t(1) << 16;
-/// Accumulators that pass through one empty instruction.
-static constexpr int64_t kFencedValues = 16;
+/// Values that pass through one empty instruction.
+static constexpr size_t kFencedValues = 16;
 
 static Type getAccumulators(KernelBuilder &k, int64_t columns) {
   return LLVM::LLVMStructType::getLiteral(
@@ -148,32 +148,40 @@ Value FragmentProduct::multiply(ArrayRef<Value> fragments, Value stage) {
   return accumulators;
 }
 
-SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
-                                                   Value accumulators) {
-  // Nothing but the order of volatile instructions keeps what is made of the
-  // accumulators behind the wait: let them pass through empty ones.
-  auto type = cast<LLVM::LLVMStructType>(accumulators.getType());
-  int64_t count = type.getBody().size();
-  SmallVector<Value> values;
-  for (int64_t first = 0; first < count; first += kFencedValues) {
-    int64_t group = std::min(kFencedValues, count - first);
-    SmallVector<Value> before;
+SmallVector<Value> mlir::omnimoe::holdInPlace(KernelBuilder &k,
+                                              ArrayRef<Value> values) {
+  // Volatile instructions keep their order: let the values pass through empty
+  // ones.
+  SmallVector<Value> held;
+  for (; !values.empty();
+       values = values.drop_front(std::min(kFencedValues, values.size()))) {
+    ArrayRef<Value> group = values.take_front(kFencedValues);
+    Type type = group.front().getType();
     std::string results, operands;
-    for (int64_t i = 0; i < group; ++i) {
-      before.push_back(
-          LLVM::ExtractValueOp::create(k, accumulators, first + i));
-      results += i ? ",=f" : "=f";
+    for (size_t i = 0; i < group.size(); ++i) {
+      results += i ? "," : "";
+      results += type.isF32() ? "=f" : "=r";
       operands += "," + std::to_string(i);
     }
     auto fenced = LLVM::LLVMStructType::getLiteral(
-        k.getContext(), SmallVector<Type>(group, k.getF32Type()));
+        k.getContext(), SmallVector<Type>(group.size(), type));
     auto pass = LLVM::InlineAsmOp::create(
-        k, fenced, before, "", results + operands, /*has_side_effects=*/true,
+        k, fenced, group, "", results + operands, /*has_side_effects=*/true,
         /*is_align_stack=*/false, LLVM::TailCallKind::None,
         LLVM::AsmDialectAttr::get(k.getContext(), LLVM::AsmDialect::AD_ATT),
         ArrayAttr());
-    for (int64_t i = 0; i < group; ++i)
-      values.push_back(LLVM::ExtractValueOp::create(k, pass.getRes(), i));
+    for (size_t i = 0; i < group.size(); ++i)
+      held.push_back(LLVM::ExtractValueOp::create(k, pass.getRes(), i));
   }
-  return values;
+  return held;
+}
+
+SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
+                                                   Value accumulators) {
+  auto type = cast<LLVM::LLVMStructType>(accumulators.getType());
+  SmallVector<Value> values;
+  for (size_t i = 0; i < type.getBody().size(); ++i)
+    values.push_back(LLVM::ExtractValueOp::create(k, accumulators, i));
+  // Nothing else keeps what is made of them behind the wait.
+  return holdInPlace(k, values);
 }

@@ -72,6 +72,10 @@ private:
   int64_t stageBytes, depth;
 };
 
+/// The values, of one type (f32 or i32), that are made before what follows, and
+/// what is made of them after what stands before.
+SmallVector<Value> holdInPlace(KernelBuilder &k, ArrayRef<Value> values);
+
 /// The accumulators, one f32 each, as they are after a wait for them.
 SmallVector<Value> readAccumulators(KernelBuilder &k, Value accumulators);
 

@@ -2,6 +2,8 @@
 
 #target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
 #id = affine_map<(d0, d1) -> (d0, d1)>
+#id3 = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+#pair = affine_map<(d0, d1, d2) -> (d0, d1)>
 !ids = memref<?x16xi32>
 !pairs = memref<?x16xf32>
 !list = memref<?xi32>
@@ -47,11 +49,54 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
   return
 }
 
+// Wide experts with a gate: rows are pairs, so there are no cells. A copy takes
+// 112 of the 208 vectors of one expert, the product those of both tables, and
+// the coefficients of vectors past the expert are zeros.
+
+// CHECK-LABEL: func.func @wide(
+// CHECK-NOT:     omnimoe.
+// CHECK-NOT:     memref<?xf32>
+// CHECK:         gpu.launch {{.*}} function(@wide_experts1_tiles)
+// CHECK-NOT:     _cells
+// CHECK-COUNT-3: nvgpu.tma.create.descriptor {{.*}} box[%c1{{.*}}, %c112{{.*}}, %c64{{.*}}]
+// CHECK:         gpu.launch {{.*}} function(@wide_experts1)
+// CHECK-COUNT-2:   nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} box[%{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}]
+// CHECK:           nvvm.cp.async.shared.global
+// CHECK:           nvvm.wgmma.mma_async
+// CHECK-SAME:        <m = 64, n = 224, k = 16>
+// CHECK-NOT:       llvm.store
+// CHECK:           math.exp
+// CHECK-NOT:       llvm.atomicrmw fadd
+// CHECK:           wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
+// CHECK:           red.global.v4.f32.add
+// CHECK:         return
+func.func @wide(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %gate: memref<64x208x512xbf16>, %up: memref<64x208x512xbf16>, %e: !ids,
+    %g: !pairs, %s: memref<?x16x208xf32>, %r: memref<?x16x208xf32>, %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    omnimoe.grouped_matmul ins(%x, %gate, %e : memref<?x512xbf16>, memref<64x208x512xbf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%s : memref<?x16x208xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+    omnimoe.grouped_matmul ins(%x, %up, %e : memref<?x512xbf16>, memref<64x208x512xbf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%r : memref<?x16x208xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+    linalg.generic {indexing_maps = [#id3, #id3, #pair, #id3], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%s, %r, %g : memref<?x16x208xf32>, memref<?x16x208xf32>, !pairs) outs(%s : memref<?x16x208xf32>) {
+    ^bb0(%a: f32, %u: f32, %weight: f32, %out: f32):
+      %q = math.exp %a : f32
+      %m = arith.mulf %q, %u : f32
+      %n = arith.mulf %m, %weight : f32
+      linalg.yield %n : f32
+    }
+    omnimoe.combine to_tokens ins(%s, %up, %e : memref<?x16x208xf32>, memref<64x208x512xbf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+    scf.yield
+  }
+  return
+}
+
 // Products that are needed later are stored as pairs pick them.
 
 // CHECK-LABEL: func.func @kept(
 // CHECK-SAME:    %[[S:[a-z0-9]+]]: memref<?x16xf32>
-// CHECK:         function(@kept_experts1)
+// CHECK:         function(@kept_experts2)
 // CHECK:           %[[PRODUCT:.*]] = llvm.load {{.*}} -> f32
 // CHECK:           memref.store %[[PRODUCT]], %[[S]][
 // CHECK:           llvm.atomicrmw fadd
@@ -76,7 +121,7 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
 // CHECK:         %[[SUMS:.*]] = memref.alloc(%{{.*}}) : memref<?x512xf32>
 // CHECK:         memref.copy %[[FROM]], %[[SUMS]]
 // CHECK-NOT:     linalg.fill
-// CHECK:         function(@copied_experts2)
+// CHECK:         function(@copied_experts3)
 // CHECK:         return %[[SUMS]]
 func.func @copied(%from: memref<?x512xf32>, %n: index, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
     %p: !list) -> memref<?x512xf32> {
@@ -117,7 +162,7 @@ func.func @other_region(%y: memref<?x512xf32>, %c: index) {
 func.func @not_for_tensor_cores(%y: memref<?x512xf32>, %x: memref<?x512xf32>, %w: memref<4096x512xf32>, %e: !ids, %s: !pairs,
     %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
   scf.execute_region no_inline {
-    // expected-error @below {{expert_centric on a GPU: vectors must be f16 or bf16, experts atomic, the hidden size a multiple of 64, and a group 320 experts at most}}
+    // expected-error @below {{expert_centric on a GPU: vectors must be f16 or bf16, the hidden size a multiple of 64, and a group one wide expert or up to 320 atomic ones}}
     omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xf32>, memref<4096x512xf32>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
       outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
     omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, memref<4096x512xf32>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
@@ -140,6 +185,73 @@ func.func @two_types(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: memref<4
       outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
     omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, memref<4096x512xf16>, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
       outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    scf.yield
+  }
+  return
+}
+
+// -----
+
+// A group of a wide expert is the expert.
+
+!ids = memref<?x16xi32>
+!values = memref<?x16x32xf32>
+!table = memref<64x32x512xbf16>
+!list = memref<?xi32>
+func.func @group_of_wide_experts(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %s: !values,
+    %o: memref<33xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    // expected-error @below {{and a group one wide expert or up to 320 atomic ones}}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<33xi32>, !list, !list, !list)
+      outs(%s : !values) {schedule = #omnimoe.schedule<expert_centric, group_size = 2>}
+    omnimoe.combine to_tokens ins(%s, %w, %e : !values, !table, !ids) dispatch(%o, %t, %b, %p : memref<33xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 2>}
+    scf.yield
+  }
+  return
+}
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+!ids = memref<?x16xi32>
+!pairs = memref<?x16xf32>
+!table = memref<4096x512xbf16>
+!list = memref<?xi32>
+func.func @gated_atomic(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %s: !pairs, %r: !pairs,
+    %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    // expected-error @below {{expert_centric on a GPU: several products must be of wide experts, and 16 at most, got 2}}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%r : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %r : !pairs, !pairs) outs(%s : !pairs) {
+    ^bb0(%a: f32, %u: f32, %out: f32):
+      %m = arith.mulf %a, %u : f32
+      linalg.yield %m : f32
+    }
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 64>}
+    scf.yield
+  }
+  return
+}
+
+// -----
+
+!ids = memref<?x16xi32>
+!values = memref<?x16x32xf32>
+!table = memref<64x32x512xbf16>
+!list = memref<?xi32>
+func.func @kept_products_of_wide_experts(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %s: !values,
+    %o: memref<65xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    // expected-error @below {{expert_centric on a GPU: products of wide experts are not kept}}
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%s : !values) {omnimoe.kept, schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+    omnimoe.combine to_tokens ins(%s, %w, %e : !values, !table, !ids) dispatch(%o, %t, %b, %p : memref<65xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
     scf.yield
   }
   return

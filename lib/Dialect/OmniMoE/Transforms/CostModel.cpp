@@ -2,11 +2,13 @@
 //
 // P = T * K pairs. The three ways move and compute:
 //
-//   token_centric   2 * P * r rows of D elements, read where they lie;
+//   token_centric   2 * P * r rows of D elements, read where they lie, and
+//                   P * r more for a gate;
 //   dense           4 * T * N * r * D flops, every expert for every token;
 //   expert_centric  4 * S * B * r * D flops, S slots of groups of B experts,
-//                   plus the gathering of slots and the picking of pairs;
-//   hybrid          the second for the pairs in crowded groups, the first for
+//                   plus the gathering of slots and the picking of pairs. On
+//                   a GPU wide experts are groups, and pairs are slots;
+//   hybrid          the last for the pairs in crowded groups, the first for
 //                   the others.
 //
 // docs/Rationale.md has the measurements the constants come from.
@@ -69,7 +71,10 @@ static constexpr double kSecondsPerDispatch = 43.5e-6;
 /// one where rows do not.
 static constexpr int64_t kMaxGPUGroup = 320, kMinGPUGroup = 32;
 static constexpr int64_t kAcrossRows = 256;
-static constexpr int64_t kColumnMultiple = 16;
+/// Vectors of a wide expert that a tile takes, and columns of its products over
+/// all tables; what the number of a copy's vectors is a multiple of.
+static constexpr int64_t kTileVectors = 256, kColumnMultiple = 16;
+static_assert(kMaxWideProducts * kColumnMultiple <= kTileVectors);
 /// Hybrid: a group is crowded from so many choices on. Tiles of crowded slots
 /// have more pairs each and meet each group's vectors fewer times; the other
 /// pairs are read from memory, and all are looked at twice to part them.
@@ -151,8 +156,10 @@ struct Workload {
   double rowBytes() const {
     return double(shape.hiddenSize) * shape.elementBytes;
   }
+  /// Tables of vectors: those that tokens are multiplied by, and the last.
+  double tables() const { return shape.products + 1; }
   double tableBytes() const {
-    return 2.0 * shape.numExperts * shape.width * rowBytes();
+    return tables() * shape.numExperts * shape.width * rowBytes();
   }
   /// Bytes a second at which scattered rows of the tables arrive: the part of
   /// them that the second-level caches hold comes faster.
@@ -226,12 +233,12 @@ static double expertCentricSeconds(const Workload &w, int64_t groupSize) {
 /// all of its pairs if they fit into registers, two otherwise (products and
 /// sums). Splitting makes passes fewer and adds partial sums and a launch.
 static double tokenCentricSecondsOnGPU(const Workload &w, int64_t split) {
-  double bytes = 2 * w.pairs * w.shape.width * w.rowBytes();
+  double bytes = w.tables() * w.pairs * w.shape.width * w.rowBytes();
   double blocks = w.tokens * split;
   double perBlock = double(w.shape.topK) * w.shape.width / split;
   double passes = perBlock <= kPairsInRegisters
                       ? 1
-                      : 2 * std::ceil(perBlock / kPairsPerPass);
+                      : w.tables() * std::ceil(perBlock / kPairsPerPass);
   double stream = bytes / w.streamRate(), chain = passes * kSecondsPerPass;
   double seconds = std::pow(std::pow(stream, 4) + std::pow(chain, 4), 0.25);
   if (split == 1)
@@ -263,11 +270,28 @@ static ScheduleEstimate bestTokenCentricOnGPU(MLIRContext *context,
   return best;
 }
 
-bool mlir::omnimoe::canGroupOnTensorCores(Type type, int64_t width,
-                                          int64_t hiddenSize,
-                                          int64_t groupSize) {
-  return (type.isF16() || type.isBF16()) && width == 1 &&
-         hiddenSize % 64 == 0 && groupSize >= 1 && groupSize <= kMaxGPUGroup;
+bool mlir::omnimoe::canGroupOnTensorCores(ShapedType table, int64_t groupSize) {
+  Type type = table.getElementType();
+  ArrayRef<int64_t> shape = table.getShape();
+  if (!(type.isF16() || type.isBF16()) || shape.back() % 64 != 0)
+    return false;
+  return shape.size() == 3 ? shape[1] > 1 && groupSize == 1
+                           : groupSize >= 1 && groupSize <= kMaxGPUGroup;
+}
+
+/// As many vectors as there are columns are taken in one pass. More passes
+/// leave fewer tiles, which add less to tokens; but each unit should have one.
+ExpertCut mlir::omnimoe::cutExpert(int64_t width, int64_t products,
+                                   int64_t experts, int64_t units) {
+  int64_t most = llvm::alignDown(kTileVectors / products, kColumnMultiple);
+  int64_t tiles = llvm::divideCeil(width, kTileVectors);
+  if (experts * tiles < units)
+    tiles = llvm::divideCeil(width, most);
+  int64_t ofTile = llvm::divideCeil(width, tiles);
+  int64_t passes = llvm::divideCeil(ofTile, most);
+  return {tiles, passes,
+          int64_t(llvm::alignTo(llvm::divideCeil(ofTile, passes),
+                                kColumnMultiple))};
 }
 
 /// The experts of a grid row. A router's grid is square unless it is known to
@@ -321,6 +345,32 @@ static double groupedSecondsOnGPU(const Workload &w, int64_t groupSize,
          w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
 }
 
+/// Wide experts: each that is met has tiles of its own. Vectors come from
+/// memory once; each tile then takes its vectors and tokens out of the cache,
+/// of which a unit gets its share alone.
+static double wideExpertSecondsOnGPU(const Workload &w) {
+  double experts = w.shape.numExperts;
+  ExpertCut cut =
+      cutExpert(w.shape.width, w.shape.products, w.shape.numExperts, w.units);
+  double vectorsOfTile = cut.passes * cut.vectors;
+  double met = experts * (1 - std::exp(-w.pairs / experts));
+  double tiles = cut.tiles * std::max(met, w.pairs / kSlotTile + met / 2);
+  double rounds = std::ceil(tiles / w.units);
+  double flops = 2 * rounds * kSlotTile * w.tables() * vectorsOfTile *
+                 double(w.shape.hiddenSize);
+  double products =
+      flops / (kGroupedEfficiency * w.target.getMatrixGflops() * 1e9);
+  double memory = w.target.getMemoryGbps() * 1e9;
+  double scatter =
+      w.pairs * cut.tiles * w.shape.hiddenSize * sizeof(float) / memory;
+  double vectors = w.tables() * met * w.shape.width * w.rowBytes() / memory;
+  double copies = rounds *
+                  (w.tables() * vectorsOfTile + cut.passes * kSlotTile) *
+                  w.rowBytes() / (w.target.getCacheGbps() * 1e9);
+  return std::max({products + kScatterShown * scatter, vectors, copies}) +
+         w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
+}
+
 /// Blocks of one size, of all experts, as large as a tile can take.
 static ScheduleEstimate bestDenseOnGPU(MLIRContext *context,
                                        const Workload &w) {
@@ -344,6 +394,12 @@ static ScheduleEstimate bestDenseOnGPU(MLIRContext *context,
 
 static void addGroupedOnGPU(MLIRContext *context, const Workload &w,
                             SmallVectorImpl<ScheduleEstimate> &estimates) {
+  if (w.shape.width > 1) {
+    estimates.push_back({ScheduleAttr::get(context, ScheduleKind::ExpertCentric,
+                                           /*groupSize=*/1, /*tokenTile=*/0),
+                         wideExpertSecondsOnGPU(w)});
+    return;
+  }
   int64_t size = chooseGPUGroup(w.shape);
   double groups = std::ceil(double(w.shape.numExperts) / size);
   double slots = w.tokens * groupsPerToken(w.shape, groups);

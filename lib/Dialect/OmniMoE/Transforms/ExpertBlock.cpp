@@ -35,7 +35,14 @@ mlir::omnimoe::collectProducers(CombineOp combine) {
   return group;
 }
 
-std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {
+bool mlir::omnimoe::areGatedProducts(GroupedMatmulOp a, GroupedMatmulOp b) {
+  auto table = cast<ShapedType>(a.getWeights().getType());
+  return table.getRank() == 3 && a.getX() == b.getX() &&
+         a.getExperts() == b.getExperts() && table == b.getWeights().getType();
+}
+
+std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine,
+                                                           bool several) {
   if (!combine.isToTokens() || combine.getSchedule() ||
       combine->getNumResults() == 0)
     return std::nullopt;
@@ -48,11 +55,13 @@ std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {
     if (!op || op->getBlock() != combine->getBlock())
       return;
     if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-      if (matmul.getExperts() == combine.getExperts() && !block.matmul) {
-        block.matmul = matmul;
-        feeding.insert(op);
-      }
-      block.gated |= matmul != block.matmul;
+      bool isFirst = block.matmuls.empty();
+      if (matmul.getExperts() == combine.getExperts() &&
+          (isFirst ||
+           (several && areGatedProducts(block.matmuls.front(), matmul))) &&
+          feeding.insert(op))
+        block.matmuls.push_back(matmul);
+      block.gated |= !isFirst && matmul != block.matmuls.front();
       return;
     }
     auto generic = dyn_cast<linalg::GenericOp>(op);
@@ -68,7 +77,10 @@ std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {
     if (auto generic = dyn_cast<linalg::GenericOp>(feeding[i]))
       for (Value input : generic.getInputs())
         add(input);
-  if (!block.matmul || block.matmul.getSchedule())
+  if (block.matmuls.empty() ||
+      llvm::any_of(block.matmuls, [](GroupedMatmulOp matmul) {
+        return matmul.getSchedule().has_value();
+      }))
     return std::nullopt;
   // What something else needs as well has a tile of its own, and is not to be
   // computed once more for every version.
@@ -76,7 +88,7 @@ std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {
     for (Operation *user : op->getUsers()) {
       if (feeding.contains(user) || isa<tensor::DimOp>(user))
         continue;
-      if (op != block.matmul || block.save || !isStore(user) ||
+      if (op != block.matmuls.front() || block.save || !isStore(user) ||
           user->getBlock() != op->getBlock() ||
           !isa<BlockArgument>(user->getOperand(1)))
         return std::nullopt;
@@ -96,24 +108,34 @@ std::optional<ExpertBlock> mlir::omnimoe::matchExpertBlock(CombineOp combine) {
 }
 
 bool mlir::omnimoe::mayFuse(const ExpertBlock &block) {
-  GroupedMatmulOp matmul = block.matmul;
   CombineOp combine = block.combine;
-  Type type = getElementTypeOrSelf(matmul.getX().getType());
-  if (getElementTypeOrSelf(matmul.getWeights().getType()) != type ||
-      getElementTypeOrSelf(combine.getVectors().getType()) != type ||
-      !getElementTypeOrSelf(combine.getOut().getType()).isF32() ||
-      cast<ShapedType>(matmul.getWeights().getType()).getRank() != 2 ||
-      !canGroupOnTensorCores(type, matmul.getExpertWidth(),
-                             matmul.getHiddenSize(), /*groupSize=*/1))
+  auto table = cast<ShapedType>(combine.getVectors().getType());
+  if (!getElementTypeOrSelf(combine.getOut().getType()).isF32() ||
+      !canGroupOnTensorCores(table, /*groupSize=*/1))
     return false;
+  // Products of wide experts are many, and are not kept.
+  if ((block.save && table.getRank() == 3) ||
+      int64_t(block.matmuls.size()) > kMaxWideProducts)
+    return false;
+  for (GroupedMatmulOp matmul : block.matmuls)
+    if (matmul.getWeights().getType() != table ||
+        getElementTypeOrSelf(matmul.getX().getType()) != table.getElementType())
+      return false;
   Operation *last = combine.getCoefficients().getDefiningOp();
-  if (last == matmul)
+  if (last == block.matmuls.front())
     return true;
   auto payload = dyn_cast<linalg::GenericOp>(last);
-  return payload && payload->getNumResults() == 1 &&
-         !payload.hasIndexSemantics() &&
-         llvm::is_contained(payload.getInputs(), matmul->getResult(0)) &&
-         llvm::all_of(payload.getIndexingMapsArray(), [](AffineMap map) {
-           return map.isProjectedPermutation();
-         });
+  if (!payload || payload->getNumResults() != 1 ||
+      payload.hasIndexSemantics() ||
+      !llvm::all_of(payload.getIndexingMapsArray(),
+                    [](AffineMap map) { return map.isProjectedPermutation(); }))
+    return false;
+  return llvm::all_of(block.matmuls, [&](GroupedMatmulOp matmul) {
+    Value products = matmul->getResult(0);
+    return llvm::is_contained(payload.getInputs(), products) &&
+           llvm::all_of(payload.getDpsInputOperands(), [&](OpOperand *input) {
+             return input->get() != products ||
+                    payload.getMatchingIndexingMap(input).isIdentity();
+           });
+  });
 }

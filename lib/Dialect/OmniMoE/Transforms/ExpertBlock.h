@@ -13,7 +13,8 @@ namespace mlir::omnimoe {
 /// writes it to where the caller wants it.
 struct ExpertBlock {
   CombineOp combine;
-  GroupedMatmulOp matmul;
+  /// The first, and those that a kernel of a GPU can take together with it.
+  SmallVector<GroupedMatmulOp> matmuls;
   bool gated = false; ///< a second grouped_matmul has a part in coefficients
   SmallVector<Operation *> ops;
   /// What stores the products, as a gradient needs them; null if nothing does.
@@ -24,9 +25,13 @@ struct ExpertBlock {
 /// `combine` and what feeds its coefficients and nothing else, consumers first.
 llvm::SetVector<Operation *> collectProducers(CombineOp combine);
 
+/// True if both multiply the same tokens by tables of wide experts of one type.
+bool areGatedProducts(GroupedMatmulOp a, GroupedMatmulOp b);
+
 /// Walks from the combine's coefficients back through element-wise operations
-/// to the one grouped_matmul on the same experts.
-std::optional<ExpertBlock> matchExpertBlock(CombineOp combine);
+/// to the grouped_matmul on the same experts; with `several`, to all that are
+/// gated products with the first.
+std::optional<ExpertBlock> matchExpertBlock(CombineOp combine, bool several);
 
 /// True if a kernel of a GPU can keep the products of `block` in registers
 /// until they are coefficients: one operation makes these, of the values of a

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ElementwiseChain.h"
+#include "ExpertBlock.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -16,6 +17,7 @@
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_FUSEEXPERTBLOCKSPASS
@@ -51,8 +53,12 @@ static SmallVector<Operation *> getProducers(CombineOp combine) {
   Operation *last = combine.getCoefficients().getDefiningOp();
   auto isProducts = [&](Operation *op, Operation *user) {
     auto matmul = dyn_cast_or_null<GroupedMatmulOp>(op);
-    return matmul && canBeKept(op, user, combine) &&
-           matmul.getDispatch() == combine.getDispatch();
+    if (!matmul || matmul.getDispatch() != combine.getDispatch())
+      return false;
+    // Those of a wide expert are not kept.
+    bool isWide =
+        cast<ShapedType>(matmul.getWeights().getType()).getRank() == 3;
+    return isWide ? isOnlyFor(op, user) : canBeKept(op, user, combine);
   };
   if (isProducts(last, combine))
     return {last};
@@ -60,10 +66,16 @@ static SmallVector<Operation *> getProducers(CombineOp combine) {
   if (!payload || !omnimoe::isElementwise(payload) ||
       payload->getNumResults() != 1 || !isOnlyFor(payload, combine))
     return {};
+  llvm::SetVector<Operation *> producers;
   for (Value input : payload.getInputs())
-    if (isProducts(input.getDefiningOp(), payload))
-      return {input.getDefiningOp(), payload};
-  return {};
+    if (isProducts(input.getDefiningOp(), payload) &&
+        (producers.empty() ||
+         areGatedProducts(cast<GroupedMatmulOp>(producers.front()),
+                          cast<GroupedMatmulOp>(input.getDefiningOp()))))
+      producers.insert(input.getDefiningOp());
+  if (!producers.empty())
+    producers.insert(payload);
+  return producers.takeVector();
 }
 
 /// Moves `ops`, the first of which makes products, and `combine` into a region.
@@ -71,7 +83,7 @@ static void fuse(RewriterBase &rewriter, SmallVector<Operation *> ops,
                  CombineOp combine) {
   Location loc = combine.getLoc();
   auto matmul = cast<GroupedMatmulOp>(ops.front());
-  Operation *user = ops.size() > 1 ? ops[1] : combine.getOperation();
+  Operation *user = ops.size() > 1 ? ops.back() : combine.getOperation();
   SmallVector<Value> results{combine->getResult(0)};
   if (!isOnlyFor(matmul, user)) {
     // The kernel stores products of pairs; those with an expert of nobody are

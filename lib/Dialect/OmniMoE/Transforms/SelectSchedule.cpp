@@ -130,8 +130,9 @@ struct SelectSchedulePass
 
   /// Cuts the range of T where the best schedule changes by enough.
   SmallVector<Version> getVersions(const ExpertBlock &block) {
-    GroupedMatmulOp matmul = block.matmul;
+    GroupedMatmulOp matmul = block.matmuls.front();
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
+    shape.products = block.matmuls.size();
     shape.mayFuse = !deterministic && mayFuse(block);
     shape.keepsProducts = block.save;
     std::string name = getBlockName(
@@ -253,8 +254,8 @@ struct SelectSchedulePass
                     ? " for deterministic results: it adds to tokens in no "
                       "fixed order"
                     : " here: it takes tokens and vectors of one type, f16 or "
-                      "bf16, atomic experts, a hidden size that is a multiple "
-                      "of 64, and coefficients made of values of a pair");
+                      "bf16, a hidden size that is a multiple of 64, and "
+                      "coefficients made of values of a pair");
     return error;
   }
 
@@ -373,7 +374,8 @@ struct SelectSchedulePass
     IRRewriter rewriter(&getContext());
     for (CombineOp combine : combines) {
       // Matched one by one, since a block may take in what follows another.
-      std::optional<ExpertBlock> match = matchExpertBlock(combine);
+      std::optional<ExpertBlock> match =
+          matchExpertBlock(combine, target.isGPU());
       if (!match)
         continue;
       ExpertBlock &block = *match;

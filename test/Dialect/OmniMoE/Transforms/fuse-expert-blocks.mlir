@@ -51,6 +51,52 @@ func.func @bare(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0
 
 // -----
 
+// A gate of wide experts: products of the same tokens with two tables.
+
+#id = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+!ids = tensor<?x4xi32>
+!values = tensor<?x4x32xf32>
+!table = tensor<64x32x512xbf16>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @gated(
+// CHECK-NOT:     omnimoe.grouped_matmul
+// CHECK:         scf.execute_region
+// CHECK-NEXT:      omnimoe.grouped_matmul ins(%{{.*}}, %[[GATE:.*]], %{{.*}} :
+// CHECK-NEXT:      omnimoe.grouped_matmul
+// CHECK-NEXT:      linalg.generic
+// CHECK:           omnimoe.combine to_tokens
+func.func @gated(%x: tensor<?x512xbf16>, %gate: !table, %up: !table, %e: !ids, %s0: !values, %y0: tensor<?x512xf32>,
+    %o: tensor<65xi32>, %t: !list, %b: !list, %p: !list) -> tensor<?x512xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %gate, %e : tensor<?x512xbf16>, !table, !ids)
+    dispatch(%o, %t, %b, %p : tensor<65xi32>, !list, !list, !list) outs(%s0 : !values) -> !values
+  %r = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x512xbf16>, !table, !ids)
+    dispatch(%o, %t, %b, %p : tensor<65xi32>, !list, !list, !list) outs(%s0 : !values) -> !values
+  %a = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+    ins(%s, %r : !values, !values) outs(%s0 : !values) {
+  ^bb0(%g: f32, %u: f32, %out: f32):
+    %m = arith.mulf %g, %u : f32
+    linalg.yield %m : f32
+  } -> !values
+  %y = omnimoe.combine to_tokens ins(%a, %up, %e : !values, !table, !ids)
+    dispatch(%o, %t, %b, %p : tensor<65xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
+
+// Left alone: products of wide experts that are needed later.
+
+// CHECK-LABEL: func.func @wide_and_needed(
+// CHECK-NOT:     scf.execute_region
+func.func @wide_and_needed(%x: tensor<?x512xbf16>, %up: !table, %e: !ids, %s0: !values, %y0: tensor<?x512xf32>,
+    %o: tensor<65xi32>, %t: !list, %b: !list, %p: !list) -> (tensor<?x512xf32>, !values) {
+  %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x512xbf16>, !table, !ids)
+    dispatch(%o, %t, %b, %p : tensor<65xi32>, !list, !list, !list) outs(%s0 : !values) -> !values
+  %y = omnimoe.combine to_tokens ins(%s, %up, %e : !values, !table, !ids)
+    dispatch(%o, %t, %b, %p : tensor<65xi32>, !list, !list, !list) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y, %s : tensor<?x512xf32>, !values
+}
+
+// -----
+
 // Products that are needed later are a second result, and zero for a pair whose
 // expert is nobody; what only stores them moves behind the region.
 

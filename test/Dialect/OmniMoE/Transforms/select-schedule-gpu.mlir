@@ -116,3 +116,56 @@ func.func @million(%a: tensor<?x64xf32>, %x: tensor<?x1024xbf16>, %v: tensor<104
     -> tensor<?x64xf32>
   return %y, %s : tensor<?x1024xf32>, tensor<?x64xf32>
 }
+
+// -----
+
+// Wide experts with a gate, for every number of tokens: a tile of an expert reads
+// its vectors once, a pair by itself reads all of them. Both products belong to
+// the block. Where the same bits are asked for, both do so too.
+
+// ANY:         omnimoe.schedules = [{block = "bf16-n256-r256-d1024-k4-gated", estimates = {expert_centric = {{[0-9.]+}}E-4 : f64, token_centric = {{[0-9.]+}}{{(E-3)?}} : f64}, max_tokens = -1 : i64, min_tokens = 0 : i64, schedule = "expert_centric", tokens = 1024 : i64}]
+// ANY-LABEL: func.func @gated_wide(
+// ANY:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+// ANY:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+// CHECK-LABEL: func.func @gated_wide(
+// CHECK-NOT:     omnimoe.
+// CHECK:         scf.if
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 4>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 4>}
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 4>}
+// CHECK:         } else {
+#values = affine_map<(d0, d1, d2) -> (d0, d1, d2)>
+#pair = affine_map<(d0, d1, d2) -> (d0, d1)>
+!table = tensor<256x256x1024xbf16>
+!values = tensor<?x4x256xf32>
+func.func @gated_wide(%x: tensor<?x1024xbf16>, %gate: !table, %up: !table, %down: !table, %g: tensor<?x4xf32>, %e: tensor<?x4xi32>, %s0: !values,
+    %y0: tensor<?x1024xf32>) -> tensor<?x1024xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %gate, %e : tensor<?x1024xbf16>, !table, tensor<?x4xi32>) outs(%s0 : !values) -> !values
+  %r = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x1024xbf16>, !table, tensor<?x4xi32>) outs(%s0 : !values) -> !values
+  %a = linalg.generic {indexing_maps = [#values, #values, #pair, #values], iterator_types = ["parallel", "parallel", "parallel"]}
+    ins(%s, %r, %g : !values, !values, tensor<?x4xf32>) outs(%s0 : !values) {
+  ^bb0(%in: f32, %other: f32, %weight: f32, %out: f32):
+    %m = arith.mulf %in, %other : f32
+    %n = arith.mulf %m, %weight : f32
+    linalg.yield %n : f32
+  } -> !values
+  %y = omnimoe.combine to_tokens ins(%a, %down, %e : !values, !table, tensor<?x4xi32>) outs(%y0 : tensor<?x1024xf32>) -> tensor<?x1024xf32>
+  return %y : tensor<?x1024xf32>
+}
+
+// -----
+
+// Narrow ones, of which few are met by many tokens: only these fill tiles.
+
+// ANY-LABEL: func.func @wide_by_tokens(
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 16>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 1>}
+func.func @wide_by_tokens(%x: tensor<?x1024xbf16>, %up: tensor<1024x16x1024xbf16>, %down: tensor<1024x16x1024xbf16>, %e: tensor<?x16xi32>,
+    %s0: tensor<?x16x16xf32>, %y0: tensor<?x1024xf32>) -> tensor<?x1024xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %up, %e : tensor<?x1024xbf16>, tensor<1024x16x1024xbf16>, tensor<?x16xi32>) outs(%s0 : tensor<?x16x16xf32>)
+    -> tensor<?x16x16xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %down, %e : tensor<?x16x16xf32>, tensor<1024x16x1024xbf16>, tensor<?x16xi32>) outs(%y0 : tensor<?x1024xf32>)
+    -> tensor<?x1024xf32>
+  return %y : tensor<?x1024xf32>
+}

@@ -24,6 +24,7 @@ struct ExpertBlockShape {
   /// Whether products, coefficients and sums can be one kernel of a GPU, which
   /// adds to tokens in no fixed order.
   bool mayFuse = false;
+  int64_t products = 1; ///< tables that tokens are multiplied by
   /// Whether products are needed besides, as a gradient does.
   bool keepsProducts = false;
 };
@@ -49,9 +50,23 @@ std::optional<double> estimateSchedule(ScheduleAttr schedule,
                                        int64_t units);
 
 /// True if the expert-centric schedule of a GPU can work with groups of
-/// `groupSize` experts of `width` vectors of `hiddenSize` elements of `type`.
-bool canGroupOnTensorCores(Type type, int64_t width, int64_t hiddenSize,
-                           int64_t groupSize);
+/// `groupSize` experts of `table`: [N, D], or [N, r, D] with an expert a group.
+bool canGroupOnTensorCores(ShapedType table, int64_t groupSize);
+
+/// Tables of wide experts that it can multiply tokens by at a time.
+inline constexpr int64_t kMaxWideProducts = 16;
+
+/// How that schedule cuts a wide expert: `tiles` tiles share its vectors
+/// evenly, and take theirs in `passes` passes of `vectors` vectors, up to a
+/// multiple of 16.
+struct ExpertCut {
+  int64_t tiles, passes, vectors;
+};
+
+/// The cut of an expert of `width` that tokens are multiplied by in `products`
+/// tables, where `experts` experts are there for `units` units.
+ExpertCut cutExpert(int64_t width, int64_t products, int64_t experts,
+                    int64_t units);
 
 /// Groups that a block of a GPU has counters for, in shared memory.
 inline constexpr int64_t kMaxCountedGroups = 8192;

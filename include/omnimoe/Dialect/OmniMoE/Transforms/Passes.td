@@ -10,7 +10,8 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
   let summary = "Write the schedule of every expert block into the IR";
   let description = [{
     An *expert block* is a `combine to_tokens` with the element-wise operations
-    and the `grouped_matmul` that feed it and the element-wise operations that
+    and the `grouped_matmul` that feed it (on a GPU also a second one of the same
+    tokens with wide experts, for a gate) and the element-wise operations that
     follow it. For each block the cost model
     estimates the time of every schedule on the module's target
     (`omnimoe.target`, or the host if it has none) and the cheapest is written
@@ -358,12 +359,14 @@ def FuseExpertBlocksPass : Pass<"omnimoe-fuse-expert-blocks", "::mlir::func::Fun
   let description = [{
     A `combine to_tokens` with a dispatch, the element-wise operation that makes
     its coefficients, and the `grouped_matmul` on the same dispatch that feeds it
+    (or several of the same tokens with tables of wide experts, as with a gate)
     move into one `scf.execute_region` that is not to be inlined, if nothing else
     needs the values between them. Later passes leave the region whole, and
     `convert-omnimoe-expert-block-to-gpu` makes one kernel of it: products of
     slots stay in registers until they are coefficients. Products that are needed
     later, as by a gradient, are a second result of the region; the
-    `grouped_matmul` is then marked `omnimoe.kept` and starts from zeros.
+    `grouped_matmul` is then marked `omnimoe.kept` and starts from zeros. Where
+    those of wide experts are needed later, the block stays as it is.
 
     Before:
     ```mlir

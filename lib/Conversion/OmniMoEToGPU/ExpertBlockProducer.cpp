@@ -1,0 +1,145 @@
+//===- ExpertBlockProducer.cpp - What fills the stages --------------------===//
+
+#include "ExpertBlockKernel.h"
+
+#include "BlockEmitter.h"
+#include "DevicePointer.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+using arith::CmpIPredicate;
+
+/// Rows that a thread of the producer gathers a piece of.
+static constexpr int64_t kGatheredRows = 8;
+static constexpr int64_t kRowStep = kSlotTileRows / kGatheredRows;
+
+/// The up vectors of a pass: pieces of a group's, or the same of each table.
+SmallVector<ExpertBlockKernel::Copy>
+ExpertBlockKernel::getUpCopies(int64_t pass) {
+  SmallVector<Copy> copies;
+  if (block.isWide())
+    for (Value map : upMaps)
+      copies.push_back({map, pass * vectors.rows});
+  else
+    for (int64_t i = 0; i < vectors.products; ++i)
+      copies.push_back({upMaps.front(), i * vectors.rows});
+  return copies;
+}
+
+SmallVector<ExpertBlockKernel::Copy> ExpertBlockKernel::getDownCopies() {
+  SmallVector<Copy> copies;
+  for (int64_t first = 0; first < vectors.depth; first += vectors.rows)
+    copies.push_back({downMap, first});
+  return copies;
+}
+
+/// Lets the hardware copy vectors behind the tokens of a stage. What is past a
+/// group belongs to another and meets no pair; past a wide expert there are
+/// zeros.
+void ExpertBlockKernel::copyVectors(ArrayRef<Copy> copies, const RowTile &tile,
+                                    Value stage, Value column) {
+  int64_t bytes = vectors.rows * kSwizzleBytes;
+  Value barrier = ring.expect(stage, copies.size() * bytes);
+  Value target =
+      movePointer(k, getStage(stage), k.getI8Type(), k.i32(kTokenBytes));
+  Value expert = block.isWide() ? tile.group : Value();
+  for (auto [i, copy] : llvm::enumerate(copies))
+    copyTile(k, movePointer(k, target, k.getI8Type(), k.i32(i * bytes)),
+             copy.map, barrier, k.add(tile.firstVector, copy.first), column,
+             expert, cachePolicy);
+}
+
+/// Fills a stage for each step along the hidden size: with vectors, and with
+/// what `fillRest` does, which says that the threads are done.
+RingPosition ExpertBlockKernel::produce(
+    ArrayRef<Copy> copies, const RowTile &tile, RingPosition at,
+    llvm::function_ref<void(Value step, Value stage)> fillRest) {
+  Value isCopying =
+      k.both(isFirstLane, k.compare(CmpIPredicate::eq, warp, k.i32(0)));
+  ValueRange end = k.rolledLoop(
+      k.i32(0), k.i32(steps), k.i32(1), {at.stage, at.parity},
+      [&](Value step, ValueRange carried) -> SmallVector<Value> {
+        RingPosition now{carried[0], carried[1]};
+        ring.waitEmpty(now);
+        k.when(isCopying, [&] {
+          copyVectors(copies, tile, now.stage, k.mul(step, kBlockDepth));
+        });
+        fillRest(step, now.stage);
+        RingPosition next = ring.advance(now);
+        return {next.stage, next.parity};
+      });
+  return {end[0], end[1]};
+}
+
+/// A thread gathers 16 bytes, at the same place, of every 16th row. Tiles of
+/// wide experts often are not full: rows that do not exist are zeros.
+RingPosition ExpertBlockKernel::gatherTokens(const RowTile &tile,
+                                             RingPosition at) {
+  Value piece = k.both(thread, k.i32(7));
+  Value row = arith::ShRUIOp::create(k, thread, k.i32(3));
+  // Pieces of x are counted, so that 32 bits reach everywhere.
+  int64_t pieces = block.products.getHiddenSize() * 2 / kAccessBytes;
+  SmallVector<Value> sources;
+  Value lastRow = k.sub(tile.last, 1);
+  for (int64_t i = 0; i < kGatheredRows; ++i) {
+    Value own = k.min(k.add(k.add(tile.first, row), i * kRowStep), lastRow);
+    sources.push_back(k.add(k.mul(loadToken(own), pieces), piece));
+  }
+  // The swizzle of 128 bytes: rows permute the pieces by their number mod 8.
+  Value swizzled = arith::XOrIOp::create(k, piece, k.both(row, k.i32(7)));
+  Value place = k.add(k.mul(row, kSwizzleBytes), k.mul(swizzled, kAccessBytes));
+  Value x = getPointer(k, block.products.getX(), kGlobalSpace);
+  Value beyond = k.sub(k.add(tile.first, row), tile.last);
+  auto gather = [&](Value step, Value stage) {
+    Value target = movePointer(k, getStage(stage), k.getI8Type(), place);
+    Value source = movePointer(k, x, k.getI8Type(), k.mul(step, kSwizzleBytes));
+    for (int64_t i = 0; i < kGatheredRows; ++i) {
+      Value offset = k.mul(
+          arith::ExtUIOp::create(k, k.getI64Type(), sources[i]).getResult(),
+          kAccessBytes);
+      Value bytes;
+      if (block.isWide())
+        bytes = k.choose(
+            k.compare(CmpIPredicate::slt, beyond, k.i32(-i * kRowStep)),
+            k.i32(kAccessBytes), k.i32(0));
+      NVVM::CpAsyncOp::create(k,
+                              movePointer(k, target, k.getI8Type(),
+                                          k.i32(i * kRowStep * kSwizzleBytes)),
+                              movePointer(k, source, k.getI8Type(), offset),
+                              kAccessBytes, NVVM::LoadCacheModifierKind::CG,
+                              bytes);
+    }
+    ring.fillWhenCopied(stage);
+  };
+  for (int64_t pass = 0; pass < vectors.passes; ++pass)
+    at = produce(getUpCopies(pass), tile, at, gather);
+  return at;
+}
+
+RingPosition ExpertBlockKernel::copyDownVectors(const RowTile &tile,
+                                                RingPosition at) {
+  return produce(getDownCopies(), tile, at, [&](Value, Value stage) {
+    NVVM::SyncWarpOp::create(k, k.i32(-1));
+    ring.fill(stage, isFirstLane, kWarp);
+  });
+}
+
+/// The producer comes to its next tile while consumers still have stages of
+/// this one to use.
+void ExpertBlockKernel::emitProducer() {
+  RingPosition start = ring.getProducerStart(), first = queue.getStart();
+  k.loopWhile(
+      {firstTile, start.stage, start.parity, first.stage, first.parity},
+      [&](ValueRange carried) { return isTile(carried[0]); },
+      [&](ValueRange carried) -> SmallVector<Value> {
+        RingPosition told{carried[3], carried[4]};
+        RowTile tile = loadTile(carried[0]);
+        RingPosition at = gatherTokens(tile, {carried[1], carried[2]});
+        at = copyDownVectors(tile, at);
+        Value index = queue.take(told, isFirstLane);
+        told = queue.advance(told);
+        return {index, at.stage, at.parity, told.stage, told.parity};
+      });
+}
