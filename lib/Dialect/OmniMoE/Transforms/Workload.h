@@ -1,0 +1,78 @@
+//===- Workload.h - What every estimate starts from -------------*- C++ -*-===//
+
+#ifndef OMNIMOE_LIB_DIALECT_OMNIMOE_TRANSFORMS_WORKLOAD_H
+#define OMNIMOE_LIB_DIALECT_OMNIMOE_TRANSFORMS_WORKLOAD_H
+
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include <cmath>
+
+namespace mlir::omnimoe {
+
+/// How much faster scattered rows come out of the second-level cache; on a GPU,
+/// whose tables may be a little larger than the cache, as some of their rows
+/// are chosen more often.
+inline constexpr double kNearCacheSpeedup = 4;
+inline constexpr double kNearCacheSpeedupOnGPU = 1.25, kFavouredShare = 1.5;
+
+/// What every estimate starts from.
+struct Workload {
+  const ExpertBlockShape &shape;
+  double tokens, pairs;
+  TargetAttr target;
+  double units;
+
+  double matrixRate() const { return target.getMatrixGflops() * 1e9 * units; }
+  double rowBytes() const {
+    return double(shape.hiddenSize) * shape.elementBytes;
+  }
+  /// Tables of vectors: those that tokens are multiplied by, and the last.
+  double tables() const { return shape.products + 1; }
+  double tableBytes() const {
+    return tables() * shape.numExperts * shape.width * rowBytes();
+  }
+  /// Bytes a second at which scattered rows of the tables arrive: the part of
+  /// them that the second-level caches hold comes faster.
+  double streamRate() const {
+    double cache = target.getCacheGbps() * 1e9 * units;
+    double memory = std::min(cache, target.getMemoryGbps() * 1e9);
+    bool isGPU = target.isGPU();
+    double cached = (isGPU ? kFavouredShare : 1.0) * target.getL2Bytes();
+    double held = std::min(1.0, cached / tableBytes());
+    double beyond = tableBytes() <= target.getLlcBytes() ? cache : memory;
+    double near = (isGPU ? kNearCacheSpeedupOnGPU : kNearCacheSpeedup) * cache;
+    return 1 / (held / near + (1 - held) / beyond);
+  }
+  /// Tokens run in at most `units` parts; a few tokens leave units idle.
+  double busyUnits() const { return std::min(tokens, units) / units; }
+};
+
+/// The largest divisor of `n` up to `limit`: a group may not straddle a row.
+inline int64_t largestDivisor(int64_t n, int64_t limit) {
+  for (int64_t d = std::min(n, limit); d > 1; --d)
+    if (n % d == 0)
+      return d;
+  return 1;
+}
+
+/// Groups in which one token has a choice. Routed choices crowd in few rows and
+/// columns: about 3 * sqrt(K / N) of the rows hold all of them.
+inline double groupsPerToken(const ExpertBlockShape &shape, double groups) {
+  double share = std::min(
+      1.0, 3.0 * std::sqrt(double(shape.topK) / double(shape.numExperts)));
+  return std::min<double>(shape.topK, std::max(1.0, share * groups));
+}
+
+/// The estimates of the schedules that a GPU has.
+SmallVector<ScheduleEstimate> estimateSchedulesOnGPU(MLIRContext *context,
+                                                     const Workload &w);
+
+/// The seconds of the token-centric schedule on a GPU with the pairs of a token
+/// in `split` parts, if it suits that many tokens.
+std::optional<double> estimateTokenCentricOnGPU(const Workload &w,
+                                                int64_t split);
+
+} // namespace mlir::omnimoe
+
+#endif // OMNIMOE_LIB_DIALECT_OMNIMOE_TRANSFORMS_WORKLOAD_H
