@@ -254,8 +254,9 @@ struct SelectSchedulePass
                     ? " for deterministic results: it adds to tokens in no "
                       "fixed order"
                     : " here: it takes tokens and vectors of one type, f16 or "
-                      "bf16, a hidden size that is a multiple of 64, and "
-                      "coefficients made of values of a pair");
+                      "bf16, a hidden size that is a multiple of 64, "
+                      "coefficients made of values of a pair, and, but for "
+                      "expert_centric, atomic experts");
     return error;
   }
 
