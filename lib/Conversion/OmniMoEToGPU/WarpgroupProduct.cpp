@@ -3,6 +3,7 @@
 // 1. All: make the barriers. Then each warpgroup goes its own way.
 // 2. Producer, one thread: for each tile and step along the summed loop wait
 //    until the stage is free and let the hardware copy both operands' tiles.
+//    Where rows are gathered, all threads wait, and copy the left one's.
 // 3. Consumers: for each tile and step wait for the stage, start its products,
 //    and release the stage before it, whose products are done by then.
 // 4. After the last step make the results of the sums. 16-bit results are
@@ -17,6 +18,7 @@
 #include "CarriedTile.h"
 #include "ClusterParts.h"
 #include "DevicePointer.h"
+#include "GatheredRows.h"
 #include "TensorMaps.h"
 #include "TileEpilogue.h"
 #include "WarpgroupMatrix.h"
@@ -42,8 +44,10 @@ static constexpr int64_t kStageAlignment = 1024;
 /// Tiles along the rows that are computed near each other in time, so that
 /// they share the right operand in the second-level cache.
 static constexpr int64_t kRasterRows = 8;
-/// Registers of a thread: the producer needs few, the consumers many.
+/// Registers of a thread: the producer needs few, the consumers many; and where
+/// the producer gathers rows.
 static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
+static constexpr int64_t kGatherRegisters = 40, kBesideGatherRegisters = 232;
 /// Pieces that a carried tile is stored in.
 static constexpr int64_t kStoreRounds = 4;
 /// The barrier of the consumers alone; the first is the block's.
@@ -65,7 +69,10 @@ private:
     Value row, column; ///< of the result, i32
   };
   TilePosition getPosition(Value tileIndex);
-  void emitProducer();
+  /// `copies`: the thread that lets the hardware copy.
+  void emitProducer(Value copies);
+  void fillStage(RingPosition at, TilePosition position, ArrayRef<Value> rows,
+                 Value step, Value copies);
   LogicalResult emitConsumer();
   LogicalResult emitResult(Block *body, TilePosition position,
                            Value accumulators, CarriedTile &finished);
@@ -88,6 +95,7 @@ private:
   Type elementType;
 
   BarrierRing ring;
+  std::optional<GatheredRows> gathered;
   Value thread, warp, group, lane;
   Value part; ///< of the summed loop that the block takes
   Value rowTiles, columnTiles, tiles, firstTile, tileStep;
@@ -134,6 +142,8 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   tiles = k.mul(rowTiles, columnTiles);
 
   stages = getAlignedSharedMemory(k, kStageAlignment);
+  if (tile.gather)
+    gathered.emplace(k, *tile.gather, tile.indices, thread, kWarpgroupTileRows);
 }
 
 /// Tiles follow one another along the rows, `kRasterRows` of them, then along
@@ -155,35 +165,58 @@ Value WarpgroupKernel::getStage(Value stage) {
                      k.mul(stage, leftBytes + rightBytes));
 }
 
-void WarpgroupKernel::emitProducer() {
+/// Lets the hardware copy the operands' tiles, and this thread what it copies
+/// of `rows`.
+void WarpgroupKernel::fillStage(RingPosition at, TilePosition position,
+                                ArrayRef<Value> rows, Value step,
+                                Value copies) {
+  ring.waitEmpty(at);
+  Value left = getStage(at.stage);
+  if (tile.parts > 1)
+    step = k.add(k.mul(part, steps), step);
+  Value column = k.mul(step, kDepth);
+  auto copyTiles = [&] {
+    Value barrier =
+        ring.expect(at.stage, rightBytes + (gathered ? 0 : leftBytes));
+    if (!gathered)
+      copyTile(k, left, leftMap, barrier, position.row, column);
+    Value right = movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
+    for (Value map : rightMaps) {
+      copyPermutedTile(k, right, map, barrier, position.column, column);
+      right =
+          movePointer(k, right, k.getI8Type(), k.i32(rightBytes / numProducts));
+    }
+  };
+  if (!gathered)
+    return copyTiles();
+  k.when(copies, copyTiles);
+  gathered->copy(left, rows, column);
+  ring.fillWhenCopied(at.stage);
+}
+
+void WarpgroupKernel::emitProducer(Value copies) {
   RingPosition start = ring.getProducerStart();
-  Value one = k.i32(1);
   k.loop(firstTile, tiles, tileStep, {start.stage, start.parity},
          [&](Value tileIndex, ValueRange carried) -> SmallVector<Value> {
            TilePosition position = getPosition(tileIndex);
-           return llvm::to_vector_of<Value>(k.loop(
-               k.i32(0), k.i32(steps), one, carried,
-               [&](Value step, ValueRange carried) -> SmallVector<Value> {
-                 RingPosition at{carried[0], carried[1]};
-                 ring.waitEmpty(at);
-                 Value barrier = ring.expect(at.stage, leftBytes + rightBytes);
-                 Value left = getStage(at.stage);
-                 Value right =
-                     movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
-                 if (tile.parts > 1)
-                   step = k.add(k.mul(part, steps), step);
-                 Value column = k.mul(step, kDepth);
-                 copyTile(k, left, leftMap, barrier, position.row, column);
-                 for (Value map : rightMaps) {
-                   copyPermutedTile(k, right, map, barrier, position.column,
-                                    column);
-                   right = movePointer(k, right, k.getI8Type(),
-                                       k.i32(rightBytes / numProducts));
-                 }
-                 RingPosition next = ring.advance(at);
-                 return {next.stage, next.parity};
-               }));
+           SmallVector<Value> rows;
+           if (gathered)
+             rows = gathered->find(position.row);
+           auto emitStep = [&](Value step,
+                               ValueRange carried) -> SmallVector<Value> {
+             RingPosition at{carried[0], carried[1]};
+             fillStage(at, position, rows, step, copies);
+             RingPosition next = ring.advance(at);
+             return {next.stage, next.parity};
+           };
+           Value from = k.i32(0), to = k.i32(steps), one = k.i32(1);
+           return llvm::to_vector_of<Value>(
+               gathered ? k.rolledLoop(from, to, one, carried, emitStep)
+                        : k.loop(from, to, one, carried, emitStep));
          });
+  // What a thread copies must arrive while there is the thread.
+  if (gathered)
+    NVVM::CpAsyncWaitGroupOp::create(k, 0);
 }
 
 /// The first row and column of the tile that a consumer's thread has.
@@ -308,6 +341,11 @@ LogicalResult WarpgroupKernel::emitConsumer() {
   Value right = movePointer(k, stages, k.getI8Type(), k.i32(leftBytes));
   WarpgroupMatrices matrices(k, elementType, left, right,
                              leftBytes + rightBytes);
+  auto multiply = [&](Value stage, Value accumulators) {
+    if (gathered)
+      showCopiesToProducts(k);
+    return matrices.multiply(stage, accumulators);
+  };
   Value isFirstLane = k.compare(arith::CmpIPredicate::eq, lane, k.i32(0));
   RingPosition start = ring.getConsumerStart();
   CarriedTile none;
@@ -334,7 +372,7 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     Value accumulators, previous;
     for (int64_t step = 0; step < rounds; ++step) {
       ring.waitFull(at);
-      accumulators = matrices.multiply(at.stage, accumulators);
+      accumulators = multiply(at.stage, accumulators);
       if (step > 0) {
         matrices.wait(1);
         ring.release(previous, isFirstLane);
@@ -353,7 +391,7 @@ LogicalResult WarpgroupKernel::emitConsumer() {
             k.when(k.compare(arith::CmpIPredicate::eq, step, k.i32(steps - 1)),
                    [&] { awaitTurn(); });
           ring.waitFull(at);
-          Value next = matrices.multiply(at.stage, carried[3]);
+          Value next = multiply(at.stage, carried[3]);
           matrices.wait(1);
           ring.release(carried[0], isFirstLane);
           RingPosition after = ring.advance(at);
@@ -388,28 +426,36 @@ LogicalResult WarpgroupKernel::emitConsumer() {
 
 LogicalResult WarpgroupKernel::emit() {
   k.when(k.compare(arith::CmpIPredicate::eq, thread, k.i32(0)), [&] {
-    ring.emitInit(kConsumers * kWarpsOfGroup);
+    ring.emitInit(kConsumers * kWarpsOfGroup,
+                  1 + (gathered ? GatheredRows::kThreads : 0));
     for (Value map : rightMaps)
       prefetchTensorMap(k, map);
-    prefetchTensorMap(k, leftMap);
+    if (leftMap)
+      prefetchTensorMap(k, leftMap);
   });
   gpu::BarrierOp::create(k);
   LogicalResult result = success();
   k.when(
       k.compare(arith::CmpIPredicate::eq, group, k.i32(0)),
       [&] {
-        NVVM::SetMaxRegisterOp::create(k, kProducerRegisters,
-                                       NVVM::SetMaxRegisterAction::decrease);
+        NVVM::SetMaxRegisterOp::create(
+            k, gathered ? kGatherRegisters : kProducerRegisters,
+            NVVM::SetMaxRegisterAction::decrease);
         Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
         Value isFirst = k.compare(arith::CmpIPredicate::eq, warp, k.i32(0));
-        k.when(k.both(isFirst, elected), [&] { emitProducer(); });
+        Value copies = k.both(isFirst, elected);
+        if (gathered)
+          emitProducer(copies);
+        else
+          k.when(copies, [&] { emitProducer(copies); });
         // Consumers meet before and after they read each other's parts.
         for (int64_t meeting = 0; tile.parts > 1 && meeting < 2; ++meeting)
           meetInCluster(k);
       },
       [&] {
-        NVVM::SetMaxRegisterOp::create(k, kConsumerRegisters,
-                                       NVVM::SetMaxRegisterAction::increase);
+        NVVM::SetMaxRegisterOp::create(
+            k, gathered ? kBesideGatherRegisters : kConsumerRegisters,
+            NVVM::SetMaxRegisterAction::increase);
         result = emitConsumer();
         if (tile.parts > 1)
           meetInCluster(k);
@@ -437,7 +483,9 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     blocks = tiles;
   LogicalResult result = success();
   k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
-    Value leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
+    Value leftMap;
+    if (!tile.gather)
+      leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
     SmallVector<Value> rightMaps;
     for (Value right : tile.rights)
       rightMaps.push_back(createPermutedTensorMap(k, right, columns));
@@ -452,7 +500,8 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPointToStart(&launch.getBody().front());
-    leftMap = getTensorMapPointer(k, leftMap);
+    if (leftMap)
+      leftMap = getTensorMapPointer(k, leftMap);
     for (Value &map : rightMaps)
       map = getTensorMapPointer(k, map);
     result = WarpgroupKernel(k, tile, launch, leftMap, rightMaps).emit();
