@@ -44,10 +44,14 @@ static constexpr int64_t kStageAlignment = 1024;
 /// Tiles along the rows that are computed near each other in time, so that
 /// they share the right operand in the second-level cache.
 static constexpr int64_t kRasterRows = 8;
-/// Registers of a thread: the producer needs few, the consumers many; and where
-/// the producer gathers rows.
-static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
-static constexpr int64_t kGatherRegisters = 40, kBesideGatherRegisters = 232;
+/// Registers of a thread: the producer needs few, more if it gathers rows; the
+/// consumers many.
+namespace {
+struct RegisterSplit {
+  int64_t producer, consumer;
+};
+} // namespace
+static constexpr RegisterSplit kWithCopies{24, 240}, kWithGathers{40, 232};
 /// Pieces that a carried tile is stored in.
 static constexpr int64_t kStoreRounds = 4;
 /// The barrier of the consumers alone; the first is the block's.
@@ -59,8 +63,7 @@ namespace {
 class WarpgroupKernel {
 public:
   WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
-                  gpu::LaunchOp launch, Value leftMap,
-                  ArrayRef<Value> rightMaps);
+                  gpu::LaunchOp launch, ArrayRef<Value> maps);
 
   LogicalResult emit();
 
@@ -86,8 +89,7 @@ private:
 
   KernelBuilder &k;
   WarpgroupTile tile;
-  Value leftMap;
-  SmallVector<Value> rightMaps;
+  ArrayRef<Value> maps; ///< for the hardware's copies, the left operand first
 
   int64_t numProducts, columns, steps, rounds;
   int64_t leftBytes, rightBytes;
@@ -104,10 +106,8 @@ private:
 } // namespace
 
 WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
-                                 gpu::LaunchOp launch, Value leftMap,
-                                 ArrayRef<Value> rightMaps)
-    : k(k), tile(tile), leftMap(leftMap), rightMaps(rightMaps),
-      numProducts(tile.products.size()),
+                                 gpu::LaunchOp launch, ArrayRef<Value> maps)
+    : k(k), tile(tile), maps(maps), numProducts(tile.products.size()),
       columns(kWarpgroupTileColumns / numProducts), ring(k, launch, kStages) {
   auto leftType = cast<MemRefType>(tile.left.getType());
   elementType = leftType.getElementType();
@@ -121,13 +121,10 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   while (keeps && 2 * rounds <= std::min(kStoreRounds, steps))
     rounds *= 2;
 
-  auto toI32 = [&](Value value) {
-    return arith::IndexCastOp::create(k, k.getI32Type(), value);
-  };
-  thread = toI32(launch.getThreadIds().x);
-  firstTile = toI32(launch.getBlockIds().x);
-  tileStep = toI32(launch.getGridSize().x);
-  part = toI32(launch.getBlockIds().z);
+  thread = k.toI32(launch.getThreadIds().x);
+  firstTile = k.toI32(launch.getBlockIds().x);
+  tileStep = k.toI32(launch.getGridSize().x);
+  part = k.toI32(launch.getBlockIds().z);
   lane = arith::AndIOp::create(k, thread, k.i32(31));
   // The same for all lanes, and known to be.
   Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
@@ -135,7 +132,7 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
                               k.i32(31), NVVM::ShflKind::idx, UnitAttr());
   group = arith::ShRUIOp::create(k, warp, k.i32(2));
 
-  Value rows = toI32(memref::DimOp::create(k, tile.result, 0));
+  Value rows = k.toI32(memref::DimOp::create(k, tile.result, 0));
   rowTiles = arith::CeilDivUIOp::create(k, rows, k.i32(kWarpgroupTileRows));
   columnTiles = k.i32(llvm::divideCeil(
       cast<MemRefType>(tile.result.getType()).getDimSize(1), columns));
@@ -179,9 +176,9 @@ void WarpgroupKernel::fillStage(RingPosition at, TilePosition position,
     Value barrier =
         ring.expect(at.stage, rightBytes + (gathered ? 0 : leftBytes));
     if (!gathered)
-      copyTile(k, left, leftMap, barrier, position.row, column);
+      copyTile(k, left, maps.front(), barrier, position.row, column);
     Value right = movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
-    for (Value map : rightMaps) {
+    for (Value map : maps.take_back(numProducts)) {
       copyPermutedTile(k, right, map, barrier, position.column, column);
       right =
           movePointer(k, right, k.getI8Type(), k.i32(rightBytes / numProducts));
@@ -235,9 +232,6 @@ void WarpgroupKernel::storeRound(const CarriedTile &carried, int64_t round) {
 /// neighbours of two rows.
 SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
                                                     Value firstColumn) {
-  auto toIndex = [&](Value value) {
-    return arith::IndexCastOp::create(k, k.getIndexType(), value);
-  };
   auto [row, column] = getThreadPosition();
   if (firstColumn)
     column = k.add(column, firstColumn);
@@ -245,7 +239,7 @@ SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
   for (int64_t at = 0; at < held; at += kPermutedRows)
     for (int64_t half : {0, 8})
       fragments.push_back(
-          {toIndex(k.add(row, half)), toIndex(k.add(column, at))});
+          {k.toIndex(k.add(row, half)), k.toIndex(k.add(column, at))});
   return fragments;
 }
 
@@ -300,9 +294,7 @@ LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
   for (auto [loop, iv] :
        {std::pair{tile.rowLoop, ivs[0]}, std::pair{tile.columnLoop, ivs[1]}})
     if (loop >= 0)
-      mapping.map(
-          tile.forall.getInductionVar(loop),
-          arith::IndexCastOp::create(k, k.getIndexType(), iv)->getResult(0));
+      mapping.map(tile.forall.getInductionVar(loop), k.toIndex(iv));
   int64_t held = columns / tile.parts;
   Value firstColumn;
   if (tile.parts > 1) {
@@ -428,19 +420,17 @@ LogicalResult WarpgroupKernel::emit() {
   k.when(k.compare(arith::CmpIPredicate::eq, thread, k.i32(0)), [&] {
     ring.emitInit(kConsumers * kWarpsOfGroup,
                   1 + (gathered ? GatheredRows::kThreads : 0));
-    for (Value map : rightMaps)
+    for (Value map : maps)
       prefetchTensorMap(k, map);
-    if (leftMap)
-      prefetchTensorMap(k, leftMap);
   });
   gpu::BarrierOp::create(k);
+  RegisterSplit registers = gathered ? kWithGathers : kWithCopies;
   LogicalResult result = success();
   k.when(
       k.compare(arith::CmpIPredicate::eq, group, k.i32(0)),
       [&] {
-        NVVM::SetMaxRegisterOp::create(
-            k, gathered ? kGatherRegisters : kProducerRegisters,
-            NVVM::SetMaxRegisterAction::decrease);
+        NVVM::SetMaxRegisterOp::create(k, registers.producer,
+                                       NVVM::SetMaxRegisterAction::decrease);
         Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
         Value isFirst = k.compare(arith::CmpIPredicate::eq, warp, k.i32(0));
         Value copies = k.both(isFirst, elected);
@@ -453,9 +443,8 @@ LogicalResult WarpgroupKernel::emit() {
           meetInCluster(k);
       },
       [&] {
-        NVVM::SetMaxRegisterOp::create(
-            k, gathered ? kBesideGatherRegisters : kConsumerRegisters,
-            NVVM::SetMaxRegisterAction::increase);
+        NVVM::SetMaxRegisterOp::create(k, registers.consumer,
+                                       NVVM::SetMaxRegisterAction::increase);
         result = emitConsumer();
         if (tile.parts > 1)
           meetInCluster(k);
@@ -483,12 +472,11 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     blocks = tiles;
   LogicalResult result = success();
   k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
-    Value leftMap;
+    SmallVector<Value> maps;
     if (!tile.gather)
-      leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
-    SmallVector<Value> rightMaps;
+      maps.push_back(createTensorMap(k, tile.left, kWarpgroupTileRows));
     for (Value right : tile.rights)
-      rightMaps.push_back(createPermutedTensorMap(k, right, columns));
+      maps.push_back(createPermutedTensorMap(k, right, columns));
     int64_t bytes =
         kStageAlignment +
         kStages * kSwizzleBytes * (kWarpgroupTileRows + kWarpgroupTileColumns);
@@ -500,11 +488,9 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPointToStart(&launch.getBody().front());
-    if (leftMap)
-      leftMap = getTensorMapPointer(k, leftMap);
-    for (Value &map : rightMaps)
+    for (Value &map : maps)
       map = getTensorMapPointer(k, map);
-    result = WarpgroupKernel(k, tile, launch, leftMap, rightMaps).emit();
+    result = WarpgroupKernel(k, tile, launch, maps).emit();
     k.setInsertionPointToEnd(&launch.getBody().front());
     gpu::TerminatorOp::create(k);
   });
