@@ -71,6 +71,15 @@ def dispatch(ids, experts: int, group_size: int):
     return torch.searchsorted(groups, bounds), pairs
 
 
+def product(x, w):
+    """What the library that torch calls makes of x @ w.T."""
+    return functional.linear(x, w)
+
+
+def gathered_product(x, w, rows):
+    return functional.linear(x.index_select(0, rows), w)
+
+
 def router_logits(x, params):
     """Log-probabilities of rows and columns, in float32."""
     return tuple(

@@ -33,6 +33,7 @@ class Prepared:
     `error` runs ours and returns how far it is from the reference, and
     `error_limit` what is allowed; `streamed` are bytes read with no re-use;
     `compiles` tells whether the first call of ours compiles.
+    Where there is a `library`, ours is to be `library_ratio` times as fast.
     """
 
     ours: Candidate
@@ -44,6 +45,8 @@ class Prepared:
     torch: Optional[Candidate] = None
     compiled: Optional[Candidate] = None
     dense: Optional[Candidate] = None
+    library: Optional[Candidate] = None
+    library_ratio: float = 1.0
     peers: Dict[str, Candidate] = field(default_factory=dict)
     schedule: Callable[[], str] = str
     compiles: bool = True
@@ -51,7 +54,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Row:
-    """A number to measure; `target` in seconds, None where it only informs."""
+    """A number to measure; `target` in seconds, None where it only informs or is
+    found by measuring a library."""
 
     name: str
     target: Optional[float]
@@ -315,6 +319,95 @@ def dispatch(shape: Experts, group: int, target: Optional[float]) -> Row:
 
 
 # ------------------------------------------------------------------------------
+# Products of two matrices
+# ------------------------------------------------------------------------------
+
+PRODUCT = """
+#left = affine_map<(m, n, k) -> (m, k)>
+#right = affine_map<(m, n, k) -> (n, k)>
+#result = affine_map<(m, n, k) -> (m, n)>
+#row = affine_map<(m, n) -> (m)>
+#id = affine_map<(m, n) -> (m, n)>
+func.func @product({arguments}) -> tensor<{m}x{n}xbf16> {{
+  %zero = arith.constant 0.0 : f32
+  {gather}
+  %e = tensor.empty() : tensor<{m}x{n}xf32>
+  %z = linalg.fill ins(%zero : f32) outs(%e : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
+  %p = linalg.matmul indexing_maps = [#left, #right, #result]
+      ins({left}, %w : tensor<{m}x{k}xbf16>, tensor<{n}x{k}xbf16>)
+      outs(%z : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
+  %h = tensor.empty() : tensor<{m}x{n}xbf16>
+  %y = linalg.generic {{indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}}
+      ins(%p : tensor<{m}x{n}xf32>) outs(%h : tensor<{m}x{n}xbf16>) {{
+  ^bb0(%sum: f32, %old: bf16):
+    %short = arith.truncf %sum : f32 to bf16
+    linalg.yield %short : bf16
+  }} -> tensor<{m}x{n}xbf16>
+  return %y : tensor<{m}x{n}xbf16>
+}}
+"""
+
+GATHER = """
+  %g0 = tensor.empty() : tensor<{m}x{k}xbf16>
+  %g = linalg.generic {{indexing_maps = [#row, #id], iterator_types = ["parallel", "parallel"]}}
+      ins(%rows : tensor<{m}xi32>) outs(%g0 : tensor<{m}x{k}xbf16>) {{
+  ^bb0(%index: i32, %old: bf16):
+    %row = arith.index_cast %index : i32 to index
+    %column = linalg.index 1 : index
+    %element = tensor.extract %x[%row, %column] : tensor<{of}x{k}xbf16>
+    linalg.yield %element : bf16
+  }} -> tensor<{m}x{k}xbf16>
+"""
+
+
+def _product_text(m: int, n: int, k: int, of: Optional[int]) -> str:
+    sizes = {"m": m, "n": n, "k": k, "of": of}
+    arguments = f"%x: tensor<{of or m}x{k}xbf16>, %w: tensor<{n}x{k}xbf16>"
+    if of:
+        arguments += f", %rows: tensor<{m}xi32>"
+    gather, left = (GATHER.format(**sizes), "%g") if of else ("", "%x")
+    return PRODUCT.format(**sizes, arguments=arguments, gather=gather, left=left)
+
+
+def product(m: int, n: int, k: int, ratio: float, of: Optional[int] = None) -> Row:
+    """[m, k] by [n, k], or by `m` rows picked of `of`; a target is `ratio` times
+    as fast as the library's product of rows side by side."""
+
+    def prepare(peers: Optional[Peers]) -> Prepared:
+        sets = workloads.product_sets(of or m, n, k)
+        beside = [(x[:m], w) for x, w in sets]
+        if of:
+            picked = workloads.picked_rows(len(sets), m, of)
+            sets = [(*each, rows) for each, rows in zip(sets, picked)]
+        target = omnimoe.devices()[0].target
+        program = omnimoe.compile(_product_text(m, n, k, of), target=target)
+
+        def error() -> float:
+            x, w, *rows = sets[0]
+            poison(torch.empty(m, n, dtype=x.dtype, device="cuda"))
+            y = program(*sets[0])
+            if not bool(torch.isfinite(y).all()):
+                return float("nan")
+            left = x[rows[0][-256:].long()] if rows else x[-256:]
+            return baselines.relative_error(y[-256:], left.double() @ w.double().T)
+
+        return Prepared(
+            ours=_turns(program, sets),
+            sets=len(sets),
+            work=Work(2.0 * (m * k + n * k + m * n) + 4.0 * m * bool(of), 2.0 * m * n * k),
+            error=error,
+            error_limit=HALF_ERROR,
+            torch=_turns(baselines.gathered_product, sets) if of else None,
+            library=_turns(baselines.product, beside),
+            library_ratio=ratio,
+            compiles=False,
+        )
+
+    name = f"product {m}x{n}x{k}" + (f" rows of {of}" if of else "")
+    return Row(name, None, prepare)
+
+
+# ------------------------------------------------------------------------------
 # Shared MLP and the layer
 # ------------------------------------------------------------------------------
 
@@ -447,6 +540,12 @@ def all_rows() -> List[Row]:
     found += [
         dispatch(_shape(4096, 320, 320, 512), 320, 0.06e-3),
         dispatch(_shape(4096, 320, 320, 512), 1, None),
+        product(4096, 4096, 1024, 1.0),
+        product(4096, 8192, 1024, 1.0),
+        product(4096, 16384, 1024, 1.0),
+        product(8192, 8192, 8192, 1.0),
+        product(4096, 1024, 4096, 0.98),
+        product(4096, 4096, 1024, 1.0, of=8192),
         mlp(4096, 4096, 0.152e-3),
         layer(_shape(4096, 64, 64, 16), 4096, 0.20e-3),
     ]

@@ -17,6 +17,9 @@ from .measure import Candidate, Effort
 from .peers import OutOfTime, Peers, time_limit
 from .rows import Prepared, Row
 
+#: What torch has the products of two matrices computed by.
+LIBRARY = "cuBLAS"
+
 
 @dataclass
 class Figures:
@@ -87,6 +90,10 @@ class Session:
             self._release()
             if result.figures is None:
                 return result
+        if prepared.library:
+            self._other(LIBRARY, prepared.library, prepared.sets, result)
+            if LIBRARY in result.beside:
+                result.target = result.beside[LIBRARY].best / prepared.library_ratio
         for name in ("torch", "dense"):
             candidate = getattr(prepared, name)
             if candidate and name in self.beside:

@@ -169,6 +169,22 @@ def mlp_sets(tokens: int, hidden: int, inner: int) -> List[Tuple[torch.Tensor, .
     ]
 
 
+def product_sets(rows: int, columns: int, summed: int) -> List[Tuple[torch.Tensor, ...]]:
+    """Matrices [rows, summed] and [columns, summed] of each set."""
+    made = generator(37)
+    return [
+        (_table(made, rows, summed, 1.0), _table(made, columns, summed, summed**-0.5))
+        for _ in range(MOST_SETS)
+    ]
+
+
+def picked_rows(sets: int, count: int, rows: int) -> List[torch.Tensor]:
+    """Random rows of a matrix of `rows` for each set, int32, in no order."""
+    made = generator(41)
+    shape = {"size": (count,), "generator": made, "device": "cuda", "dtype": torch.int32}
+    return [torch.randint(rows, **shape) for _ in range(sets)]
+
+
 def layer_sets(shape: Experts, inner: int) -> List[tuple]:
     """x and the parameters of a layer, under the names `omnimoe.layer` takes."""
     made = generator(31)

@@ -4,6 +4,7 @@
 
 #include "BlockEmitter.h"
 #include "KnownDivisor.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/RowGather.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -155,7 +156,8 @@ void TileEpilogue::storePairs(const TileSums &values, Value memref,
 LogicalResult TileEpilogue::emitProduct(const MatrixProduct &product) {
   for (OpOperand &operand : product.op->getOpOperands()) {
     auto type = cast<MemRefType>(operand.get().getType());
-    bool inMemory = &operand == product.result || !isOfTile(operand.get());
+    bool inMemory = &operand == product.result || !isOfTile(operand.get()) ||
+                    gathered.contains(operand.get());
     if (!inMemory || !type.isLastDimUnitStride())
       return failure();
   }
@@ -266,6 +268,11 @@ LogicalResult TileEpilogue::emitOperation(Operation *op) {
   }
   if (std::optional<MatrixProduct> product = matchMatrixProduct(op))
     return emitProduct(*product);
+  if (std::optional<RowGather> gather = matchRowGather(op);
+      gather && isOfTile(gather->op.getDpsInits().front())) {
+    gathered.insert(gather->op.getDpsInits().front());
+    return success();
+  }
   if (auto generic = dyn_cast<linalg::LinalgOp>(op))
     return emitElementwise(generic);
   return failure();
@@ -305,6 +312,8 @@ bool TileEpilogue::mayKeep(Block &body) {
       results += !isOfTile(copy.getTarget());
     } else if (std::optional<MatrixProduct> product = matchMatrixProduct(&op)) {
       results += !isOfTile(product->result->get());
+    } else if (matchRowGather(&op)) {
+      continue;
     } else if (auto generic = dyn_cast<linalg::LinalgOp>(op)) {
       if (isa<linalg::FillOp>(op))
         continue;

@@ -7,6 +7,7 @@
 //   fill     the sums are a constant
 //   product  the sums are multiplied on; a result in memory is stored
 //   copy     the sums have another name
+//   gather   nothing: products read the rows from where they are
 //   generic  element-wise on the sums and on memory; its result is stored
 //
 //===----------------------------------------------------------------------===//
@@ -63,6 +64,7 @@ private:
   TileMultiplier &multiplier;
   SmallVector<Fragment> fragments;
   DenseMap<Value, TileSums> sums;
+  DenseSet<Value> gathered;
   bool keeps = false;
   SmallVector<Value> kept;
 };

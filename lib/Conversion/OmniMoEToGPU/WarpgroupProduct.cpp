@@ -3,6 +3,7 @@
 // 1. All: make the barriers. Then each warpgroup goes its own way.
 // 2. Producer, one thread: for each tile and step along the summed loop wait
 //    until the stage is free and let the hardware copy both operands' tiles.
+//    Where rows are gathered, all threads wait, and copy the left one's.
 // 3. Consumers: for each tile and step wait for the stage, start its products,
 //    and release the stage before it, whose products are done by then.
 // 4. After the last step make the results of the sums. 16-bit results are
@@ -17,6 +18,7 @@
 #include "CarriedTile.h"
 #include "ClusterParts.h"
 #include "DevicePointer.h"
+#include "GatheredRows.h"
 #include "TensorMaps.h"
 #include "TileEpilogue.h"
 #include "WarpgroupMatrix.h"
@@ -42,8 +44,14 @@ static constexpr int64_t kStageAlignment = 1024;
 /// Tiles along the rows that are computed near each other in time, so that
 /// they share the right operand in the second-level cache.
 static constexpr int64_t kRasterRows = 8;
-/// Registers of a thread: the producer needs few, the consumers many.
-static constexpr int64_t kProducerRegisters = 24, kConsumerRegisters = 240;
+/// Registers of a thread: the producer needs few, more if it gathers rows; the
+/// consumers many.
+namespace {
+struct RegisterSplit {
+  int64_t producer, consumer;
+};
+} // namespace
+static constexpr RegisterSplit kWithCopies{24, 240}, kWithGathers{40, 232};
 /// Pieces that a carried tile is stored in.
 static constexpr int64_t kStoreRounds = 4;
 /// The barrier of the consumers alone; the first is the block's.
@@ -55,8 +63,7 @@ namespace {
 class WarpgroupKernel {
 public:
   WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
-                  gpu::LaunchOp launch, Value leftMap,
-                  ArrayRef<Value> rightMaps);
+                  gpu::LaunchOp launch, ArrayRef<Value> maps);
 
   LogicalResult emit();
 
@@ -65,7 +72,10 @@ private:
     Value row, column; ///< of the result, i32
   };
   TilePosition getPosition(Value tileIndex);
-  void emitProducer();
+  /// `copies`: the thread that lets the hardware copy.
+  void emitProducer(Value copies);
+  void fillStage(RingPosition at, TilePosition position, ArrayRef<Value> rows,
+                 Value step, Value copies);
   LogicalResult emitConsumer();
   LogicalResult emitResult(Block *body, TilePosition position,
                            Value accumulators, CarriedTile &finished);
@@ -79,8 +89,7 @@ private:
 
   KernelBuilder &k;
   WarpgroupTile tile;
-  Value leftMap;
-  SmallVector<Value> rightMaps;
+  ArrayRef<Value> maps; ///< for the hardware's copies, the left operand first
 
   int64_t numProducts, columns, steps, rounds;
   int64_t leftBytes, rightBytes;
@@ -88,6 +97,7 @@ private:
   Type elementType;
 
   BarrierRing ring;
+  std::optional<GatheredRows> gathered;
   Value thread, warp, group, lane;
   Value part; ///< of the summed loop that the block takes
   Value rowTiles, columnTiles, tiles, firstTile, tileStep;
@@ -96,10 +106,8 @@ private:
 } // namespace
 
 WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
-                                 gpu::LaunchOp launch, Value leftMap,
-                                 ArrayRef<Value> rightMaps)
-    : k(k), tile(tile), leftMap(leftMap), rightMaps(rightMaps),
-      numProducts(tile.products.size()),
+                                 gpu::LaunchOp launch, ArrayRef<Value> maps)
+    : k(k), tile(tile), maps(maps), numProducts(tile.products.size()),
       columns(kWarpgroupTileColumns / numProducts), ring(k, launch, kStages) {
   auto leftType = cast<MemRefType>(tile.left.getType());
   elementType = leftType.getElementType();
@@ -113,13 +121,10 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   while (keeps && 2 * rounds <= std::min(kStoreRounds, steps))
     rounds *= 2;
 
-  auto toI32 = [&](Value value) {
-    return arith::IndexCastOp::create(k, k.getI32Type(), value);
-  };
-  thread = toI32(launch.getThreadIds().x);
-  firstTile = toI32(launch.getBlockIds().x);
-  tileStep = toI32(launch.getGridSize().x);
-  part = toI32(launch.getBlockIds().z);
+  thread = k.toI32(launch.getThreadIds().x);
+  firstTile = k.toI32(launch.getBlockIds().x);
+  tileStep = k.toI32(launch.getGridSize().x);
+  part = k.toI32(launch.getBlockIds().z);
   lane = arith::AndIOp::create(k, thread, k.i32(31));
   // The same for all lanes, and known to be.
   Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
@@ -127,13 +132,15 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
                               k.i32(31), NVVM::ShflKind::idx, UnitAttr());
   group = arith::ShRUIOp::create(k, warp, k.i32(2));
 
-  Value rows = toI32(memref::DimOp::create(k, tile.result, 0));
+  Value rows = k.toI32(memref::DimOp::create(k, tile.result, 0));
   rowTiles = arith::CeilDivUIOp::create(k, rows, k.i32(kWarpgroupTileRows));
   columnTiles = k.i32(llvm::divideCeil(
       cast<MemRefType>(tile.result.getType()).getDimSize(1), columns));
   tiles = k.mul(rowTiles, columnTiles);
 
   stages = getAlignedSharedMemory(k, kStageAlignment);
+  if (tile.gather)
+    gathered.emplace(k, *tile.gather, tile.indices, thread, kWarpgroupTileRows);
 }
 
 /// Tiles follow one another along the rows, `kRasterRows` of them, then along
@@ -155,35 +162,58 @@ Value WarpgroupKernel::getStage(Value stage) {
                      k.mul(stage, leftBytes + rightBytes));
 }
 
-void WarpgroupKernel::emitProducer() {
+/// Lets the hardware copy the operands' tiles, and this thread what it copies
+/// of `rows`.
+void WarpgroupKernel::fillStage(RingPosition at, TilePosition position,
+                                ArrayRef<Value> rows, Value step,
+                                Value copies) {
+  ring.waitEmpty(at);
+  Value left = getStage(at.stage);
+  if (tile.parts > 1)
+    step = k.add(k.mul(part, steps), step);
+  Value column = k.mul(step, kDepth);
+  auto copyTiles = [&] {
+    Value barrier =
+        ring.expect(at.stage, rightBytes + (gathered ? 0 : leftBytes));
+    if (!gathered)
+      copyTile(k, left, maps.front(), barrier, position.row, column);
+    Value right = movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
+    for (Value map : maps.take_back(numProducts)) {
+      copyPermutedTile(k, right, map, barrier, position.column, column);
+      right =
+          movePointer(k, right, k.getI8Type(), k.i32(rightBytes / numProducts));
+    }
+  };
+  if (!gathered)
+    return copyTiles();
+  k.when(copies, copyTiles);
+  gathered->copy(left, rows, column);
+  ring.fillWhenCopied(at.stage);
+}
+
+void WarpgroupKernel::emitProducer(Value copies) {
   RingPosition start = ring.getProducerStart();
-  Value one = k.i32(1);
   k.loop(firstTile, tiles, tileStep, {start.stage, start.parity},
          [&](Value tileIndex, ValueRange carried) -> SmallVector<Value> {
            TilePosition position = getPosition(tileIndex);
-           return llvm::to_vector_of<Value>(k.loop(
-               k.i32(0), k.i32(steps), one, carried,
-               [&](Value step, ValueRange carried) -> SmallVector<Value> {
-                 RingPosition at{carried[0], carried[1]};
-                 ring.waitEmpty(at);
-                 Value barrier = ring.expect(at.stage, leftBytes + rightBytes);
-                 Value left = getStage(at.stage);
-                 Value right =
-                     movePointer(k, left, k.getI8Type(), k.i32(leftBytes));
-                 if (tile.parts > 1)
-                   step = k.add(k.mul(part, steps), step);
-                 Value column = k.mul(step, kDepth);
-                 copyTile(k, left, leftMap, barrier, position.row, column);
-                 for (Value map : rightMaps) {
-                   copyPermutedTile(k, right, map, barrier, position.column,
-                                    column);
-                   right = movePointer(k, right, k.getI8Type(),
-                                       k.i32(rightBytes / numProducts));
-                 }
-                 RingPosition next = ring.advance(at);
-                 return {next.stage, next.parity};
-               }));
+           SmallVector<Value> rows;
+           if (gathered)
+             rows = gathered->find(position.row);
+           auto emitStep = [&](Value step,
+                               ValueRange carried) -> SmallVector<Value> {
+             RingPosition at{carried[0], carried[1]};
+             fillStage(at, position, rows, step, copies);
+             RingPosition next = ring.advance(at);
+             return {next.stage, next.parity};
+           };
+           Value from = k.i32(0), to = k.i32(steps), one = k.i32(1);
+           return llvm::to_vector_of<Value>(
+               gathered ? k.rolledLoop(from, to, one, carried, emitStep)
+                        : k.loop(from, to, one, carried, emitStep));
          });
+  // What a thread copies must arrive while there is the thread.
+  if (gathered)
+    NVVM::CpAsyncWaitGroupOp::create(k, 0);
 }
 
 /// The first row and column of the tile that a consumer's thread has.
@@ -202,9 +232,6 @@ void WarpgroupKernel::storeRound(const CarriedTile &carried, int64_t round) {
 /// neighbours of two rows.
 SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
                                                     Value firstColumn) {
-  auto toIndex = [&](Value value) {
-    return arith::IndexCastOp::create(k, k.getIndexType(), value);
-  };
   auto [row, column] = getThreadPosition();
   if (firstColumn)
     column = k.add(column, firstColumn);
@@ -212,7 +239,7 @@ SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
   for (int64_t at = 0; at < held; at += kPermutedRows)
     for (int64_t half : {0, 8})
       fragments.push_back(
-          {toIndex(k.add(row, half)), toIndex(k.add(column, at))});
+          {k.toIndex(k.add(row, half)), k.toIndex(k.add(column, at))});
   return fragments;
 }
 
@@ -267,9 +294,7 @@ LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
   for (auto [loop, iv] :
        {std::pair{tile.rowLoop, ivs[0]}, std::pair{tile.columnLoop, ivs[1]}})
     if (loop >= 0)
-      mapping.map(
-          tile.forall.getInductionVar(loop),
-          arith::IndexCastOp::create(k, k.getIndexType(), iv)->getResult(0));
+      mapping.map(tile.forall.getInductionVar(loop), k.toIndex(iv));
   int64_t held = columns / tile.parts;
   Value firstColumn;
   if (tile.parts > 1) {
@@ -308,6 +333,11 @@ LogicalResult WarpgroupKernel::emitConsumer() {
   Value right = movePointer(k, stages, k.getI8Type(), k.i32(leftBytes));
   WarpgroupMatrices matrices(k, elementType, left, right,
                              leftBytes + rightBytes);
+  auto multiply = [&](Value stage, Value accumulators) {
+    if (gathered)
+      showCopiesToProducts(k);
+    return matrices.multiply(stage, accumulators);
+  };
   Value isFirstLane = k.compare(arith::CmpIPredicate::eq, lane, k.i32(0));
   RingPosition start = ring.getConsumerStart();
   CarriedTile none;
@@ -334,7 +364,7 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     Value accumulators, previous;
     for (int64_t step = 0; step < rounds; ++step) {
       ring.waitFull(at);
-      accumulators = matrices.multiply(at.stage, accumulators);
+      accumulators = multiply(at.stage, accumulators);
       if (step > 0) {
         matrices.wait(1);
         ring.release(previous, isFirstLane);
@@ -353,7 +383,7 @@ LogicalResult WarpgroupKernel::emitConsumer() {
             k.when(k.compare(arith::CmpIPredicate::eq, step, k.i32(steps - 1)),
                    [&] { awaitTurn(); });
           ring.waitFull(at);
-          Value next = matrices.multiply(at.stage, carried[3]);
+          Value next = multiply(at.stage, carried[3]);
           matrices.wait(1);
           ring.release(carried[0], isFirstLane);
           RingPosition after = ring.advance(at);
@@ -388,27 +418,32 @@ LogicalResult WarpgroupKernel::emitConsumer() {
 
 LogicalResult WarpgroupKernel::emit() {
   k.when(k.compare(arith::CmpIPredicate::eq, thread, k.i32(0)), [&] {
-    ring.emitInit(kConsumers * kWarpsOfGroup);
-    for (Value map : rightMaps)
+    ring.emitInit(kConsumers * kWarpsOfGroup,
+                  1 + (gathered ? GatheredRows::kThreads : 0));
+    for (Value map : maps)
       prefetchTensorMap(k, map);
-    prefetchTensorMap(k, leftMap);
   });
   gpu::BarrierOp::create(k);
+  RegisterSplit registers = gathered ? kWithGathers : kWithCopies;
   LogicalResult result = success();
   k.when(
       k.compare(arith::CmpIPredicate::eq, group, k.i32(0)),
       [&] {
-        NVVM::SetMaxRegisterOp::create(k, kProducerRegisters,
+        NVVM::SetMaxRegisterOp::create(k, registers.producer,
                                        NVVM::SetMaxRegisterAction::decrease);
         Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
         Value isFirst = k.compare(arith::CmpIPredicate::eq, warp, k.i32(0));
-        k.when(k.both(isFirst, elected), [&] { emitProducer(); });
+        Value copies = k.both(isFirst, elected);
+        if (gathered)
+          emitProducer(copies);
+        else
+          k.when(copies, [&] { emitProducer(copies); });
         // Consumers meet before and after they read each other's parts.
         for (int64_t meeting = 0; tile.parts > 1 && meeting < 2; ++meeting)
           meetInCluster(k);
       },
       [&] {
-        NVVM::SetMaxRegisterOp::create(k, kConsumerRegisters,
+        NVVM::SetMaxRegisterOp::create(k, registers.consumer,
                                        NVVM::SetMaxRegisterAction::increase);
         result = emitConsumer();
         if (tile.parts > 1)
@@ -437,10 +472,11 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     blocks = tiles;
   LogicalResult result = success();
   k.when(k.compare(arith::CmpIPredicate::ugt, tiles, k.index(0)), [&] {
-    Value leftMap = createTensorMap(k, tile.left, kWarpgroupTileRows);
-    SmallVector<Value> rightMaps;
+    SmallVector<Value> maps;
+    if (!tile.gather)
+      maps.push_back(createTensorMap(k, tile.left, kWarpgroupTileRows));
     for (Value right : tile.rights)
-      rightMaps.push_back(createPermutedTensorMap(k, right, columns));
+      maps.push_back(createPermutedTensorMap(k, right, columns));
     int64_t bytes =
         kStageAlignment +
         kStages * kSwizzleBytes * (kWarpgroupTileRows + kWarpgroupTileColumns);
@@ -452,10 +488,9 @@ LogicalResult mlir::omnimoe::convertWarpgroupTile(RewriterBase &rewriter,
     launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPointToStart(&launch.getBody().front());
-    leftMap = getTensorMapPointer(k, leftMap);
-    for (Value &map : rightMaps)
+    for (Value &map : maps)
       map = getTensorMapPointer(k, map);
-    result = WarpgroupKernel(k, tile, launch, leftMap, rightMaps).emit();
+    result = WarpgroupKernel(k, tile, launch, maps).emit();
     k.setInsertionPointToEnd(&launch.getBody().front());
     gpu::TerminatorOp::create(k);
   });

@@ -32,6 +32,48 @@ static std::optional<Cut> getCut(Value memref) {
              subview.getMixedOffsets()[1]};
 }
 
+/// The operation of the tile that gathers the rows `memref`, a buffer of it.
+static std::optional<RowGather> getGather(Block &body, Value memref) {
+  if (memref.getDefiningOp<memref::AllocOp>())
+    for (auto generic : body.getOps<linalg::GenericOp>())
+      if (llvm::is_contained(generic.getDpsInits(), memref))
+        return matchRowGather(generic);
+  return std::nullopt;
+}
+
+/// All indices of rows of which a tile has those from `row` on.
+static Value getIndices(Value memref, OpFoldResult row) {
+  auto subview = memref.getDefiningOp<memref::SubViewOp>();
+  if (!subview)
+    return isZeroInteger(row) ? memref : Value();
+  if (!isEqualConstantIntOrValue(subview.getMixedOffsets().front(), row) ||
+      !isOneInteger(subview.getMixedStrides().front()))
+    return nullptr;
+  return subview.getSource();
+}
+
+/// Lets `tile`, whose rows begin at `row`, take the left operand from where
+/// `gather` would.
+static bool takeGathered(WarpgroupTile &tile, const RowGather &gather,
+                         OpFoldResult row) {
+  if (tile.gather)
+    return tile.gather->op == gather.op;
+  tile.indices = getIndices(gather.indices, row);
+  auto type = tile.indices ? dyn_cast<MemRefType>(tile.indices.getType())
+                           : MemRefType();
+  tile.gather = gather;
+  tile.left = gather.matrix;
+  linalg::GenericOp op = gather.op;
+  return type && type.getRank() == 1 && type.getLayout().isIdentity() &&
+         tile.forall.isDefinedOutsideOfLoop(tile.indices) &&
+         llvm::all_of(*op.getBlock(), [&](Operation &inner) {
+           return llvm::all_of(inner.getOperands(), [&](Value operand) {
+             return operand.getParentBlock() == op.getBlock() ||
+                    tile.forall.isDefinedOutsideOfLoop(operand);
+           });
+         });
+}
+
 /// True if the products' sums start at zero: the tile has no other fills, and
 /// each result was filled or is a copy of what was.
 static bool startAtZero(Block &body, ArrayRef<MatrixProduct> products) {
@@ -118,6 +160,11 @@ mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
   // The operands begin where the result does, and are whole along the sums.
   for (MatrixProduct &product : tile.products) {
     std::optional<Cut> left = getCut(product.left->get());
+    if (auto gather = getGather(body, product.left->get()))
+      left = takeGathered(tile, *gather, result->row)
+                 ? std::optional(Cut{tile.left, result->row,
+                                     OpBuilder(forall).getIndexAttr(0)})
+                 : std::nullopt;
     std::optional<Cut> right = getCut(product.right->get());
     if (!left || !right || !isEqualConstantIntOrValue(left->row, result->row) ||
         !isEqualConstantIntOrValue(right->row, result->column) ||

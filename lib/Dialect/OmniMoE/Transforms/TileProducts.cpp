@@ -4,10 +4,10 @@
 // 2. Find the element-wise operation that alone uses it: the root of the tile;
 //    without one the product is.
 // 3. Let upstream's tile-and-fuse build an scf.forall over rows and columns of
-//    the root, and put the products that it alone uses, and what they are added
-//    to, into the tile; go on at 1. Where another size of tile is better for
-//    few rows, or parts of the sums, and their number is not known, there are
-//    several such loops under scf.ifs.
+//    the root, and put the products that it alone uses, what they are added to,
+//    and rows gathered for them alone into the tile; go on at 1. Where another
+//    size of tile is better for few rows, or parts of the sums, and their
+//    number is not known, there are several such loops under scf.ifs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,6 +21,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/RowGather.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_TILEPRODUCTSPASS
@@ -34,10 +35,12 @@ using namespace mlir::omnimoe;
 static constexpr size_t kMaxProducts = 2;
 
 namespace {
-/// The operation whose result the tiles make, and the products in them.
+/// The operation whose result the tiles make, the products in them, and what
+/// gathers the rows of their left operand, if warpgroups can do that as well.
 struct TileRoot {
   linalg::LinalgOp op;
   SmallVector<MatrixProduct> products;
+  linalg::LinalgOp gather = nullptr;
 };
 
 /// A way to tile a product of up to so many rows.
@@ -109,7 +112,7 @@ static bool isElementwiseOn(linalg::LinalgOp op, Value product) {
   });
 }
 
-static TileRoot findRoot(const MatrixProduct &product) {
+static TileRoot findProductRoot(const MatrixProduct &product) {
   auto user = dyn_cast_or_null<linalg::LinalgOp>(getOnlyUser(product.op));
   if (!user || user->getBlock() != product.op->getBlock() ||
       !isElementwiseOn(user, product.op->getResult(0)))
@@ -135,14 +138,38 @@ static TileRoot findRoot(const MatrixProduct &product) {
   return root;
 }
 
-/// Erases a product of which only the size is used.
-static void eraseIfUnused(RewriterBase &rewriter,
-                          const MatrixProduct &product) {
-  Operation *op = product.op;
+/// The operation that gathers rows for `products` alone, if it is one that
+/// warpgroups can do on the way.
+static linalg::LinalgOp findGather(ArrayRef<MatrixProduct> products,
+                                   TargetAttr target) {
+  Operation *producer = products.front().left->get().getDefiningOp();
+  std::optional<RowGather> gather;
+  if (target.isGPU() && producer && suitsWarpgroups(products))
+    gather = matchRowGather(producer);
+  if (!gather || producer->getBlock() != products.front().op->getBlock() ||
+      !canWarpgroupsMultiply(gather->matrix, products.front().right->get()))
+    return nullptr;
+  bool isOfProducts = llvm::all_of(producer->getUsers(), [&](Operation *user) {
+    return isa<tensor::DimOp>(user) ||
+           llvm::any_of(products, [&](const MatrixProduct &product) {
+             return product.op == user;
+           });
+  });
+  return isOfProducts ? gather->op : nullptr;
+}
+
+static TileRoot findRoot(const MatrixProduct &product, TargetAttr target) {
+  TileRoot root = findProductRoot(product);
+  root.gather = findGather(root.products, target);
+  return root;
+}
+
+/// Erases an operation of which only the size is used.
+static void eraseIfUnused(RewriterBase &rewriter, linalg::LinalgOp op) {
   for (OpOperand &use : llvm::make_early_inc_range(op->getUses()))
     if (isa<tensor::DimOp>(use.getOwner()))
       rewriter.modifyOpInPlace(use.getOwner(),
-                               [&] { use.set(product.result->get()); });
+                               [&] { use.set(op.getDpsInits().front()); });
   if (isOpTriviallyDead(op))
     rewriter.eraseOp(op);
 }
@@ -173,6 +200,7 @@ struct TileProductsPass
           Operation *op = producer.getOwner();
           bool fused =
               isa<linalg::FillOp>(op) ||
+              (root.gather == op && tile.rows == kWarpgroupTileRows) ||
               llvm::any_of(root.products, [&](const MatrixProduct &product) {
                 return product.op == op;
               });
@@ -192,16 +220,19 @@ struct TileProductsPass
                                     rewriter.getI64IntegerAttr(parts));
     for (OpResult result : root.op->getResults())
       rewriter.replaceAllUsesWith(result, tiled->replacements.lookup(result));
-    if (!isProduct) {
-      rewriter.eraseOp(root.op);
-      for (const MatrixProduct &product : root.products)
-        eraseIfUnused(rewriter, product);
-    } else {
-      eraseIfUnused(rewriter, root.products.front());
-    }
+    eraseRoot(rewriter, root);
     ++numTiled;
     numFused += isProduct ? 0 : root.products.size();
     return success();
+  }
+
+  static void eraseRoot(IRRewriter &rewriter, const TileRoot &root) {
+    if (root.op != root.products.front().op)
+      rewriter.eraseOp(root.op);
+    for (const MatrixProduct &product : root.products)
+      eraseIfUnused(rewriter, product.op);
+    if (root.gather)
+      eraseIfUnused(rewriter, root.gather);
   }
 
   /// `root` with its products, copied to where `rewriter` stands.
@@ -211,6 +242,8 @@ struct TileProductsPass
     auto cloneOp = [&](linalg::LinalgOp op) {
       return cast<linalg::LinalgOp>(rewriter.clone(*op, mapping));
     };
+    if (root.gather)
+      clone.gather = cloneOp(root.gather);
     for (const MatrixProduct &product : root.products)
       clone.products.push_back(*matchMatrixProduct(cloneOp(product.op)));
     clone.op = root.op == root.products.front().op ? clone.products.front().op
@@ -267,10 +300,7 @@ struct TileProductsPass
       scf::YieldOp::create(rewriter, loc, clones.back().op->getResult(0));
     }
     rewriter.replaceAllUsesWith(result, choice.getResult(0));
-    if (root.op != root.products.front().op)
-      rewriter.eraseOp(root.op);
-    for (const MatrixProduct &product : root.products)
-      eraseIfUnused(rewriter, product);
+    eraseRoot(rewriter, root);
     if (failed(
             tileRoot(rewriter, clones[0], first.mostRows, first.parts, target)))
       return failure();
@@ -282,7 +312,7 @@ struct TileProductsPass
     IRRewriter rewriter(&getContext());
     while (std::optional<MatrixProduct> product =
                findLastProduct(getOperation(), target))
-      if (failed(tile(rewriter, findRoot(*product), target)))
+      if (failed(tile(rewriter, findRoot(*product, target), target)))
         return signalPassFailure();
   }
 };

@@ -7,7 +7,7 @@
 // CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available on target 'sm_90a' for deterministic results: it adds to tokens in no fixed order
 func.func @f32(%x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
-  // expected-error @below {{schedule 'expert_centric' is not available on target 'sm_90a' here: it takes tokens and vectors of one type, f16 or bf16, a hidden size that is a multiple of 64, and coefficients made of values of a pair}}
+  // expected-error @below {{schedule 'expert_centric' is not available on target 'sm_90a' here: it takes tokens and vectors of one type, f16 or bf16, a hidden size that is a multiple of 64, coefficients made of values of a pair, and, but for expert_centric, atomic experts}}
   %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<?x16xf32>, tensor<4096x512xf32>, tensor<?x16xi32>) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
   return %y : tensor<?x512xf32>
 }
