@@ -30,6 +30,9 @@ static constexpr int64_t kVectorsPerWarp = 2;
 static constexpr int64_t kMaxVectorsPerWarp = 4;
 /// Expert vectors that a block has in flight in a sum of many pairs.
 static constexpr int64_t kVectorsPerBlock = 8;
+/// Warps of a block that takes as many in turns, where pairs with an expert are
+/// listed: larger blocks have enough in flight, and would not share a unit.
+static constexpr int64_t kFewWarps = 4;
 /// Pieces of a token that a lane may hold in registers.
 static constexpr int64_t kMaxPieces = 8;
 
@@ -129,7 +132,7 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
     int64_t warps = threads / kWarp;
     int64_t onePass = llvm::divideCeil(columns, warps);
     int64_t vectors = onePass <= kMaxVectorsPerWarp ? onePass : kVectorsPerWarp;
-    if (list.positions)
+    if (list.positions && threads <= kFewWarps * kWarp)
       vectors = kMaxVectorsPerWarp;
     int64_t step = vectors * warps;
     k.loop(k.mul(warp, vectors), end, step, [&](Value at) {
@@ -248,9 +251,11 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
   PairList list;
   if (hasFewPairs(op, experts, op.getExpertWidth()))
     list = listPairs(op, experts, op.getNumExperts());
-  int64_t inFlight = columns <= kMaxVectorsPerBlock ? columns
-                     : list.positions               ? kMaxVectorsPerBlock
-                                                    : kVectorsPerBlock;
+  int64_t inFlight = kVectorsPerBlock;
+  if (columns <= kMaxVectorsPerBlock)
+    inFlight = columns;
+  else if (list.positions && threads <= kFewWarps * kWarp)
+    inFlight = kMaxVectorsPerBlock;
   Value tokens = memref::DimOp::create(k, experts, 0);
   Value first = k.mul(threadId, count);
   k.loop(k.index(0), tokens, 1, [&](Value token) {

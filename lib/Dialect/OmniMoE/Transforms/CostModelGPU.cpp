@@ -23,7 +23,7 @@ static constexpr int64_t kMaxSplitBlocksPerUnit = 16;
 /// products hide a part; and the dispatch takes so long for each pair, besides
 /// a fixed time.
 static constexpr double kGroupedEfficiency = 1.1;
-static constexpr double kScatterShown = 0.7, kTablesShown = 0.43;
+static constexpr double kScatterShown = 0.7, kTablesShown = 0.47;
 static constexpr int64_t kSlotTile = 128;
 static constexpr double kSecondsPerSortedPair = 42e-12;
 static constexpr double kSecondsPerDispatch = 43.5e-6;
@@ -39,10 +39,10 @@ static_assert(kMaxWideProducts * kColumnMultiple <= kTileVectors);
 /// have more pairs each and meet each group's vectors fewer times; the other
 /// pairs are read from memory, and all are looked at twice to part them.
 static constexpr int64_t kMinPairs = 2;
-static constexpr double kCrowdedScatterShown = 0.98,
-                        kCrowdedTablesShown = 0.775;
-static constexpr double kFewShown = 0.58;
-static constexpr double kSecondsPerPartedPair = 35e-12;
+static constexpr double kCrowdedScatterShown = 0.795,
+                        kCrowdedTablesShown = 0.535;
+static constexpr double kFewShown = 0.93;
+static constexpr double kSecondsPerPartedPair = 48e-12;
 /// Lanes of a warp, and bytes that each loads at a time; a block that reads
 /// rows has two to eight warps.
 static constexpr int64_t kLanes = 32, kAccessBytes = 16;
