@@ -93,6 +93,12 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     sums element by element is made of them in registers. An operation in no
     tile is a launch of one block.
 
+    Large tiles of two such matrices stored along the sums are multiplied by
+    warpgroups (`wgmma`). A warpgroup of its own fills the ring: the hardware
+    copies whole tiles, or, where the tile gathers rows of the left matrix by
+    indices, threads copy the rows from where they are. Rows outside of the
+    matrix are not read then, and count as zeros.
+
     Before:
     ```mlir
     scf.forall (%t) = (0) to (%T) step (1) {

@@ -171,3 +171,79 @@ module attributes {omnimoe.target = #target} {
     return
   }
 }
+
+// -----
+
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#row = affine_map<(d0, d1) -> (d0)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+#target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
+
+// Rows that are gathered are in no map and no buffer: the producer's threads copy
+// pieces of eight rows each, nothing of one that the matrix does not have, nor
+// behind its last column. A stage is full when each of them, and the hardware,
+// says so. Products follow a fence.
+
+// CHECK-LABEL: func.func @gathered
+// CHECK-SAME: %[[X:[^:]*]]: memref<?x136xbf16>, %[[ROWS:[^:]*]]: memref<?xi32>
+// CHECK-NOT: memref.alloc
+// CHECK: nvgpu.tma.create.descriptor %{{.*}} box[%c8{{.*}}, %c4{{.*}}, %c4{{.*}}, %c2{{.*}}, %c64{{.*}}]
+// CHECK-NOT: nvgpu.tma.create.descriptor
+// CHECK: nvvm.mbarrier.init %{{.*}}, %c129{{[_0-9a-z]*}}
+// CHECK: nvvm.setmaxregister decrease 40
+// CHECK: memref.dim %[[X]]
+// CHECK: %[[INDEX:.*]] = memref.load %[[ROWS]]
+// CHECK: %[[R:.*]] = arith.index_cast %[[INDEX]] : i32 to index
+// CHECK: %[[INSIDE:.*]] = arith.cmpi ult, %[[R]], %{{.*}} : index
+// CHECK: arith.select %[[INSIDE]], %{{.*}}, %c-1
+// CHECK-COUNT-7: memref.load %[[ROWS]]
+// CHECK: scf.for
+// CHECK: scf.if
+// CHECK: nvvm.mbarrier.arrive.expect_tx %{{.*}}, %c32768
+// CHECK: nvvm.cp.async.bulk.tensor
+// CHECK: %[[IN_ROW:.*]] = arith.cmpi ult, %{{.*}}, %c136
+// CHECK: %[[IS_READ:.*]] = arith.cmpi ne, %{{.*}}, %c-1
+// CHECK: %[[BOTH:.*]] = arith.andi %[[IS_READ]], %[[IN_ROW]]
+// CHECK: %[[BYTES:.*]] = arith.select %[[BOTH]], %c16{{[_0-9a-z]*}}, %c0
+// CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %[[BYTES]]
+// CHECK-COUNT-7: nvvm.cp.async.shared.global
+// CHECK: nvvm.cp.async.mbarrier.arrive
+// CHECK: nvvm.cp.async.wait.group 0
+// CHECK: nvvm.setmaxregister increase 232
+// CHECK: nvvm.mbarrier.try_wait
+// CHECK: nvvm.fence.proxy
+// CHECK: nvvm.wgmma.fence.aligned
+// CHECK-NOT: linalg.
+module attributes {omnimoe.target = #target} {
+  func.func @gathered(%x: memref<?x136xbf16>, %rows: memref<?xi32>, %w: memref<256x136xbf16>, %y: memref<?x256xbf16>) {
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %T = memref.dim %rows, %c0 : memref<?xi32>
+    scf.forall (%i) = (0) to (%T) step (128) {
+      %m = affine.min affine_map<(d0)[s0] -> (-d0 + s0, 128)>(%i)[%T]
+      %rt = memref.subview %rows[%i] [%m] [1] : memref<?xi32> to memref<?xi32, strided<[1], offset: ?>>
+      %yt = memref.subview %y[%i, 0] [%m, 256] [1, 1] : memref<?x256xbf16> to memref<?x256xbf16, strided<[256, 1], offset: ?>>
+      %g = memref.alloc(%m) : memref<?x136xbf16>
+      linalg.generic {indexing_maps = [#row, #id], iterator_types = ["parallel", "parallel"]}
+          ins(%rt : memref<?xi32, strided<[1], offset: ?>>) outs(%g : memref<?x136xbf16>) {
+      ^bb0(%index: i32, %out: bf16):
+        %r = arith.index_cast %index : i32 to index
+        %c = linalg.index 1 : index
+        %v = memref.load %x[%r, %c] : memref<?x136xbf16>
+        linalg.yield %v : bf16
+      }
+      %p = memref.alloc(%m) : memref<?x256xf32>
+      linalg.fill ins(%zero : f32) outs(%p : memref<?x256xf32>)
+      linalg.matmul indexing_maps = #nt ins(%g, %w : memref<?x136xbf16>, memref<256x136xbf16>) outs(%p : memref<?x256xf32>)
+      linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]}
+          ins(%p : memref<?x256xf32>) outs(%yt : memref<?x256xbf16, strided<[256, 1], offset: ?>>) {
+      ^bb0(%a: f32, %out: bf16):
+        %t = arith.truncf %a : f32 to bf16
+        linalg.yield %t : bf16
+      }
+      memref.dealloc %g : memref<?x136xbf16>
+      memref.dealloc %p : memref<?x256xf32>
+    }
+    return
+  }
+}

@@ -270,6 +270,12 @@ struct TileProductsPass
     int64_t rows = cast<ShapedType>(result.getType()).getDimSize(0);
     SmallVector<Version> versions = getVersions(root, target);
     if (!ShapedType::isDynamic(rows)) {
+      // One large tile would keep one multiprocessor busy, and no loop.
+      ProductTile tile = chooseProductTile(root.products, rows, target);
+      int64_t columns = cast<ShapedType>(result.getType()).getDimSize(1);
+      if (tile.rows == kWarpgroupTileRows && rows <= tile.rows &&
+          columns <= tile.columns)
+        return tileRoot(rewriter, root, kFewRows, /*parts=*/1, target);
       Version version = *llvm::find_if(
           versions, [&](Version known) { return rows <= known.mostRows; });
       return tileRoot(rewriter, root, rows, version.parts, target);

@@ -327,7 +327,10 @@ def TileProductsPass : Pass<"omnimoe-tile-products", "::mlir::func::FuncOp"> {
     The size of the tile is chosen for the module's target; where it depends on
     the number of rows, there are versions under an `scf.if`. So it does for the
     sums of long rows: few rows of large tiles have them computed in parts, by as
-    many blocks as the attribute `omnimoe.parts` says. A product of at most
+    many blocks as the attribute `omnimoe.parts` says. Where large tiles are for
+    warpgroups, a `linalg.generic` that gathers rows of a matrix by indices, for
+    the products alone, becomes part of the tile: its rows are never stored. A
+    product of at most
     128 columns whose rows are reduced, as a softmax does, is left to
     `omnimoe-tile` on a GPU: a block computes whole rows, and what is made of them.
 
