@@ -17,6 +17,7 @@ import ptx_interpreter
 import ptx_warpgroups
 import reference
 import torch
+from products import gathered_arguments, gathered_reference, gathered_text
 
 import omnimoe
 from omnimoe import TensorSpec
@@ -164,6 +165,19 @@ def check_forward(
     (y,) = interpret(found, arrays)
     close(y, torch.tensor(expected), np.float16)
     return found
+
+
+def check_gathered(count: int, of: int, columns: int, summed: int, **options: Any) -> None:
+    """Products of gathered rows by warpgroups, in f16."""
+    sizes = count, of, columns, summed
+    program = omnimoe.compile(gathered_text(*sizes, dtype="f16", **options), target="sm_90a")
+    assert "cp.async.mbarrier" in program.ptx and program.ptx.count(".entry") == 1
+    matrices = options.get("matrices", 1)
+    arguments = gathered_arguments(7, *sizes, dtype="f16", matrices=matrices)
+    (y,) = interpret(program, arguments)
+    expected = gathered_reference(*arguments)
+    close(y, torch.tensor(expected), np.float16)
+    assert not y[~expected.any(axis=1)].any(), "rows of nothing are zeros"
 
 
 def check_mlp(tokens: int, hidden: int, inner: int) -> None:

@@ -72,9 +72,18 @@ class Block(ptx_interpreter.Block):
             operands = operands[1:]
         if op[0] == "setmaxnreg" or op[:2] in (["wgmma", "fence"], ["wgmma", "commit_group"]):
             return
-        if op[:2] == ["wgmma", "wait_group"]:
+        if op[:2] == ["wgmma", "wait_group"] or op[:3] == ["cp", "async", "wait_group"]:
             return
         super().execute(op, operands)
+
+    def do_elect(self, op: List[str], operands: List[str]) -> None:
+        """The first lane of each warp that takes part."""
+        lane, _, elected = operands[0].partition("|")
+        taking = self.mask.reshape(-1, WARP)
+        first = np.repeat(taking.argmax(axis=1), WARP)
+        if lane != "_":
+            self.set_raw(lane, first)
+        self.set_raw(elected, first == np.arange(self.threads) % WARP)
 
     # Barriers ---------------------------------------------------------------
 
@@ -128,20 +137,18 @@ class Block(ptx_interpreter.Block):
                 self.copy_tile(operands, int(thread))
         else:
             size = int(operands[2])
-            # Behind what is read, which is all or nothing, there are zeros.
-            read = self.raw(operands[3]) if len(operands) > 3 else np.full(self.threads, size)
-            assert np.isin(read[active], (0, size)).all()
-            sources = self.addresses(operands[1]).astype(np.int64)
-            places = self.places(operands[0])
-            reading = active[read[active] == size]
-            memory = self.memory.check(sources[reading], size)
-            for thread in active:
-                place = places[thread]
-                assert place % size == 0, "misaligned copy"
+            given = np.full(self.threads, size)
+            if len(operands) > 3:  # what is read; the rest are zeros
+                given = self.get(operands[3], "u32").astype(np.int64)
+            sources = self.addresses(operands[1])[active].astype(np.int64)
+            places = self.places(operands[0])[active]
+            for place, source, count in zip(places, sources, given[active]):
+                assert place % size == 0 and source % size == 0, "misaligned copy"
                 self.shared[place : place + size] = 0
-            for place, source in zip(places[reading], sources[reading] - self.memory.base):
-                assert source % size == 0, "misaligned copy"
-                self.shared[place : place + size] = memory[source : source + size]
+                if count:
+                    memory = self.memory.check(np.array([source]), int(count))
+                    source -= self.memory.base
+                    self.shared[place : place + count] = memory[source : source + count]
 
     def copy_tile(self, operands: List[str], thread: int) -> None:
         name, *coordinates = re.findall(r"[%\w]+", operands[1])
@@ -154,9 +161,9 @@ class Block(ptx_interpreter.Block):
         columns = np.arange(ROW_BYTES)
         where = _swizzled(target + np.arange(rows.shape[1])[:, None] * ROW_BYTES + columns)
         self.shared[where] = 0
-        assert first[0] >= 0 and first[0] + made.box[0] <= made.sizes[0]
+        assert 0 <= first[0] < made.sizes[0]
         places = [each[:, None] + begin for each, begin in zip(rows, first[1:])]
-        inside = np.ones((rows.shape[1], 1), bool)
+        inside = first[0] + columns[None, :] // 2 < made.sizes[0]
         address = made.base + 2 * first[0] + columns[None, :]
         for place, size, stride in zip(places, made.sizes[1:], made.strides):
             inside = inside & (place >= 0) & (place < size)

@@ -129,3 +129,20 @@ def test_tiles_of_slots(check, sizes):
     """Tiles that are full or not, of more pairs than shared memory takes, and of
     several chunks of tokens."""
     check(f"check_tiles({sizes})")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "129, 1, 256, 64",
+        "300, 77, 512, 520",
+        "257, 3000, 320, 200, guarded=True",
+        "300, 50, 288, 136, matrices=2",
+        "150, 50, 288, 136, result='f32'",
+        "17000, 90, 256, 64",
+    ],
+)
+def test_products_of_gathered_rows(check, sizes):
+    """Of tiles that are full or not, one or several of a block; some rows are
+    none of the matrix."""
+    check(f"check_gathered({sizes})")
