@@ -42,7 +42,7 @@ static constexpr int64_t kMinPairs = 2;
 static constexpr double kCrowdedScatterShown = 0.795,
                         kCrowdedTablesShown = 0.535;
 static constexpr double kFewShown = 0.93;
-static constexpr double kSecondsPerPartedPair = 48e-12;
+static constexpr double kSecondsPerPartedPair = 50e-12;
 /// Lanes of a warp, and bytes that each loads at a time; a block that reads
 /// rows has two to eight warps.
 static constexpr int64_t kLanes = 32, kAccessBytes = 16;
