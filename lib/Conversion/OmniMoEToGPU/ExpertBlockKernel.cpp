@@ -20,6 +20,7 @@
 #include "BarrierRing.h"
 #include "BlockEmitter.h"
 #include "DevicePointer.h"
+#include "ExactSums.h"
 #include "RowSums.h"
 #include "SampledRows.h"
 #include "TensorMaps.h"
@@ -71,7 +72,8 @@ public:
   ExpertBlockKernel(KernelBuilder &k, ExpertBlock block,
                     const SlotTiles &slotTiles, gpu::LaunchOp launch,
                     Value upMap, Value downMap, int64_t stages);
-  void emit();
+  /// `attempt` is the number of the launch that `limits` are for, if they are.
+  void emit(const SumLimits *limits, Value attempt);
 
 private:
   /// A tile of the list, i32.
@@ -97,14 +99,16 @@ private:
   SmallVector<Value> multiplyByUp(RingPosition &at,
                                   llvm::function_ref<void()> meanwhile);
   RingPosition multiplyByDown(ArrayRef<Value> coefficients, RowSums tokenSums,
-                              RingPosition at);
+                              ExactRows *exact, RingPosition at);
+  RingPosition addToTokens(ArrayRef<Value> coefficients, const Tile &tile,
+                           TwoRows tokens, RingPosition at);
   TwoRows getSlots(const Tile &tile);
   TwoRows loadTokens(const Tile &tile);
-  RowSums getTokenSums(const Tile &tile, TwoRows tokens);
 
   KernelBuilder &k;
   ExpertBlock block;
   SlotTiles slotTiles;
+  const SumLimits *limits = nullptr;
   GroupShape shape;
   Value upMap, downMap;
   int64_t stages, steps;
@@ -339,20 +343,13 @@ TwoRows ExpertBlockKernel::loadTokens(const Tile &tile) {
   return {loadToken(k.min(slots[0], last)), loadToken(k.min(slots[1], last))};
 }
 
-RowSums ExpertBlockKernel::getTokenSums(const Tile &tile, TwoRows tokens) {
-  TwoRows exist = getSlots(tile);
-  for (Value &slot : exist)
-    slot = k.compare(CmpIPredicate::ult, slot, tile.last);
-  return RowSums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens,
-                 exist, lane);
-}
-
 /// Two products are under way at a time: one is multiplied while the sums of
 /// the other are added to memory. The assembler does not see through sums that
 /// are under way from one turn of a loop to the next, so a turn has several
 /// products, and ends with none under way.
 RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
                                                RowSums tokenSums,
+                                               ExactRows *exact,
                                                RingPosition at) {
   FragmentProduct product(
       k, elementType,
@@ -361,29 +358,63 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
   int64_t products = std::min(steps, kProductsPerTurn);
   while (steps % products)
     --products;
-  ValueRange end = k.loop(
-      k.i32(0), k.i32(steps), k.i32(products), {at.stage, at.parity},
-      [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
-        RingPosition now{carried[0], carried[1]};
-        Value stageBefore, sumsBefore;
-        for (int64_t i = 0; i <= products; ++i) {
-          Value stage = now.stage, sums;
-          if (i < products) {
-            ring.waitFull(now);
-            sums = product.multiply(coefficients, stage);
-            now = ring.advance(now);
-          }
-          if (sumsBefore) {
-            waitForProducts(k, i < products);
-            ring.release(stageBefore, isFirstLane);
-            tokenSums.add(sumsBefore, k.mul(k.add(firstStep, i - 1), kDepth));
-          }
-          stageBefore = stage;
-          sumsBefore = sums;
-        }
-        return {now.stage, now.parity};
-      });
+  auto round = [&](Value sum, int64_t half) { return exact->round(sum, half); };
+  auto getCarried = [&](RingPosition position) {
+    SmallVector<Value> values{position.stage, position.parity};
+    if (exact)
+      llvm::append_range(values, exact->largest);
+    return values;
+  };
+  auto setLargest = [&](ValueRange carried) {
+    if (exact)
+      exact->largest = {carried[2], carried[3]};
+  };
+  ValueRange end =
+      k.loop(k.i32(0), k.i32(steps), k.i32(products), getCarried(at),
+             [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
+               RingPosition now{carried[0], carried[1]};
+               setLargest(carried);
+               Value stageBefore, sumsBefore;
+               for (int64_t i = 0; i <= products; ++i) {
+                 Value stage = now.stage, sums;
+                 if (i < products) {
+                   ring.waitFull(now);
+                   sums = product.multiply(coefficients, stage);
+                   now = ring.advance(now);
+                 }
+                 if (sumsBefore) {
+                   waitForProducts(k, i < products);
+                   ring.release(stageBefore, isFirstLane);
+                   Value column = k.mul(k.add(firstStep, i - 1), kDepth);
+                   if (exact)
+                     tokenSums.add(sumsBefore, column, round);
+                   else
+                     tokenSums.add(sumsBefore, column);
+                 }
+                 stageBefore = stage;
+                 sumsBefore = sums;
+               }
+               return getCarried(now);
+             });
+  setLargest(end);
   return {end[0], end[1]};
+}
+
+RingPosition ExpertBlockKernel::addToTokens(ArrayRef<Value> coefficients,
+                                            const Tile &tile, TwoRows tokens,
+                                            RingPosition at) {
+  TwoRows exist = getSlots(tile);
+  for (Value &slot : exist)
+    slot = k.compare(CmpIPredicate::ult, slot, tile.last);
+  std::optional<ExactRows> exact;
+  if (limits)
+    exact.emplace(k, *limits, tokens, exist);
+  RowSums sums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens, exist,
+               lane);
+  at = multiplyByDown(coefficients, sums, exact ? &*exact : nullptr, at);
+  if (exact)
+    exact->record(lane);
+  return at;
 }
 
 /// What a consumer takes from memory it asks for a tile ahead.
@@ -417,7 +448,7 @@ void ExpertBlockKernel::emitConsumer() {
         SmallVector<Value> coefficients =
             rows.sample(products, getScratch(at.stage, consumer));
         SmallVector<Value> bounds = rows.loadBounds(getKnown(index));
-        at = multiplyByDown(coefficients, getTokenSums(tile, tokens), at);
+        at = addToTokens(coefficients, tile, tokens, at);
         told = queue.advance(told);
         SmallVector<Value> values{index,      at.stage,    at.parity,
                                   told.stage, told.parity, next.first,
@@ -440,7 +471,8 @@ SmallVector<Value> ExpertBlockKernel::getScratch(Value stage, Value consumer) {
   return scratch;
 }
 
-void ExpertBlockKernel::emit() {
+void ExpertBlockKernel::emit(const SumLimits *newLimits, Value attempt) {
+  limits = newLimits;
   k.when(k.compare(CmpIPredicate::eq, thread, k.i32(0)), [&] {
     // The threads of the producer, and the bytes that the hardware copies.
     ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup * kWarp + 1);
@@ -450,6 +482,8 @@ void ExpertBlockKernel::emit() {
   });
   gpu::BarrierOp::create(k);
   tileCount = k.load(slotTiles.count, k.index(0));
+  if (limits)
+    tileCount = k.mul(tileCount, k.load(limits->isUsed, attempt));
   // A block without a tile looks at none.
   Value hasTile = isTile(firstTile);
   k.when(
@@ -482,17 +516,31 @@ void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, ExpertBlock block,
     Value downMap =
         createTensorMap(k, block.sum.getVectors(), shape.getPartColumns());
     int64_t bytes = kStageAlignment + stages * shape.getStageBytes();
-    Value one = k.index(1);
-    auto launch = gpu::LaunchOp::create(k, blocks, one, one, k.index(kThreads),
-                                        one, one, k.i32(bytes));
-    launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
-    launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
-    OpBuilder::InsertionGuard guard(k);
-    k.setInsertionPointToStart(&launch.getBody().front());
-    ExpertBlockKernel(k, block, tiles, launch, getTensorMapPointer(k, upMap),
-                      getTensorMapPointer(k, downMap), stages)
-        .emit();
-    k.setInsertionPointToEnd(&launch.getBody().front());
-    gpu::TerminatorOp::create(k);
+    auto emitLaunch = [&](const SumLimits *limits, Value attempt) {
+      Value one = k.index(1);
+      auto launch = gpu::LaunchOp::create(
+          k, blocks, one, one, k.index(kThreads), one, one, k.i32(bytes));
+      launch.setModuleAttr(
+          FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
+      launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
+      OpBuilder::InsertionGuard guard(k);
+      k.setInsertionPointToStart(&launch.getBody().front());
+      ExpertBlockKernel(k, block, tiles, launch, getTensorMapPointer(k, upMap),
+                        getTensorMapPointer(k, downMap), stages)
+          .emit(limits, attempt);
+      k.setInsertionPointToEnd(&launch.getBody().front());
+      gpu::TerminatorOp::create(k);
+    };
+    if (!block.isExact())
+      return emitLaunch(nullptr, Value());
+    // Nothing waits for the device to say whether the second time is needed:
+    // where it is not, there are no tiles then.
+    SumLimits limits = emitSumLimits(k, block, (name + "_limits").str());
+    k.loop(k.index(0), k.index(kSumAttempts), 1, [&](Value attempt) {
+      k.when(k.compare(CmpIPredicate::ne, attempt, k.index(0)), [&] {
+        emitNewLimits(k, block, limits, tiles, (name + "_new_limits").str());
+      });
+      emitLaunch(&limits, attempt);
+    });
   });
 }

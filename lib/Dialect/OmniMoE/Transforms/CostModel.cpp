@@ -59,6 +59,8 @@ static constexpr int64_t kMaxSplitBlocksPerUnit = 16;
 /// products hide a part; and the dispatch takes so long for each pair, besides
 /// a fixed time.
 static constexpr double kGroupedEfficiency = 1.0;
+/// Sums that do not depend on their order: rounding, and kernels for limits.
+static constexpr double kExactSumsFactor = 1.05, kSecondsPerLimits = 20e-6;
 static constexpr double kScatterShown = 0.65, kTablesShown = 0.45;
 static constexpr int64_t kSlotTile = 128;
 static constexpr double kSecondsPerSortedPair = 38e-12;
@@ -256,8 +258,10 @@ static double expertCentricSecondsOnGPU(const Workload &w, int64_t groupSize) {
                    (w.target.getMemoryGbps() * 1e9);
   double tables = w.tableBytes() / (w.target.getMemoryGbps() * 1e9);
   double shown = kScatterShown * scatter + kTablesShown * tables;
-  return std::max(products + shown, tables) + w.pairs * kSecondsPerSortedPair +
-         kSecondsPerDispatch;
+  double seconds = std::max(products + shown, tables) +
+                   w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
+  return w.shape.exact ? seconds * kExactSumsFactor + kSecondsPerLimits
+                       : seconds;
 }
 
 static std::optional<ScheduleEstimate>

@@ -6,7 +6,9 @@
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Matchers.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -98,4 +100,12 @@ bool mlir::omnimoe::mayFuse(const ExpertBlock &block) {
          llvm::all_of(payload.getIndexingMapsArray(), [](AffineMap map) {
            return map.isProjectedPermutation();
          });
+}
+
+bool mlir::omnimoe::mayBeExact(const ExpertBlock &block) {
+  GroupedMatmulOp matmul = block.matmul;
+  CombineOp combine = block.combine;
+  auto fill = combine.getOut().getDefiningOp<linalg::FillOp>();
+  return fill && matchPattern(fill.value(), m_PosZeroFloat()) &&
+         matmul.getTopK() <= kMostExactChoices;
 }

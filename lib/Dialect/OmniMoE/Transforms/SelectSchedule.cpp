@@ -18,6 +18,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_SELECTSCHEDULEPASS
@@ -132,7 +133,8 @@ struct SelectSchedulePass
   SmallVector<Version> getVersions(const ExpertBlock &block) {
     GroupedMatmulOp matmul = block.matmul;
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
-    shape.mayFuse = !deterministic && mayFuse(block);
+    shape.mayFuse = mayFuse(block) && (!deterministic || mayBeExact(block));
+    shape.exact = deterministic;
     std::string name = getBlockName(
         shape, getElementTypeOrSelf(matmul.getWeights()), block.gated);
     const MeasuredBlock known = measuredSchedules.lookup(name);
@@ -189,11 +191,15 @@ struct SelectSchedulePass
            });
   }
 
-  static void setSchedule(Operation *op, ScheduleAttr schedule) {
-    if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
+  void setSchedule(Operation *op, ScheduleAttr schedule) {
+    if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
       matmul.setScheduleAttr(schedule);
-    else if (auto combine = dyn_cast<CombineOp>(op))
+    } else if (auto combine = dyn_cast<CombineOp>(op)) {
       combine.setScheduleAttr(schedule);
+      if (deterministic && target.isGPU() &&
+          schedule.getKind() == ScheduleKind::ExpertCentric)
+        combine->setAttr(kExactSumsAttrName, UnitAttr::get(&getContext()));
+    }
   }
 
   /// An operation in no block, such as a product whose values are a result,
@@ -251,12 +257,13 @@ struct SelectSchedulePass
                                << schedule << "' is not available on target '"
                                << target.getChip() << "'";
     if (target.isGPU() && forced == ScheduleKind::ExpertCentric)
-      error << (deterministic
-                    ? " for deterministic results: it adds to tokens in no "
-                      "fixed order"
-                    : " here: it takes tokens and vectors of one type, f16 or "
-                      "bf16, atomic experts, a hidden size that is a multiple "
-                      "of 64, and coefficients made of values of a pair");
+      error << " here: it takes tokens and vectors of one type, f16 or bf16, "
+               "atomic experts, a hidden size that is a multiple of 64, and "
+               "coefficients made of values of a pair";
+    if (target.isGPU() && forced == ScheduleKind::ExpertCentric &&
+        deterministic)
+      error << "; for deterministic results, sums that start from zeros, of "
+            << kMostExactChoices << " choices at most";
     return error;
   }
 
