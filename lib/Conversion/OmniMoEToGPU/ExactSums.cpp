@@ -11,6 +11,7 @@
 #include "BlockKernel.h"
 #include "SampledRows.h"
 #include "ThreadTeam.h"
+#include "WarpgroupMatrix.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -64,6 +65,11 @@ static Value magnitude(KernelBuilder &k, Value value) {
 
 static Value times(KernelBuilder &k, Value a, Value b) {
   return arith::MulFOp::create(k, a, b);
+}
+
+/// The smaller of two magnitudes; what is not a number is above all others.
+static Value minMagnitude(KernelBuilder &k, Value a, Value b) {
+  return fromBits(k, k.min(bitsOf(k, a), bitsOf(k, b)));
 }
 
 /// The largest of a magnitude of each lane; as integers they are in order.
@@ -142,7 +148,7 @@ public:
     Value sum = sumOfLanes(k, own[0]), squares = sumOfLanes(k, own[1]);
     Value shared = math::SqrtOp::create(
         k, times(k, squares, k.real(f32, getMostGroups(block))));
-    Value total = arith::MinNumFOp::create(k, sum, shared);
+    Value total = minMagnitude(k, sum, shared);
     return times(k, times(k, total, element), k.real(f32, kSumMargin));
   }
 
@@ -274,7 +280,7 @@ static Value getNeed(KernelBuilder &k, ExpertBlock block, Value limit,
   Value isCounted =
       k.both(k.compare(CmpIPredicate::sle, largestBits, limit),
              k.compare(CmpIPredicate::slt, limit, k.i32(kInfinity)));
-  sum = k.choose(isCounted, arith::MinNumFOp::create(k, sum, all), all);
+  sum = k.choose(isCounted, minMagnitude(k, sum, all), all);
   return maxOf(k, sum, times(k, largest, k.real(f32, 2)));
 }
 
@@ -342,6 +348,12 @@ Value ExactRows::round(Value value, int64_t half) {
   return arith::SubFOp::create(k, sum, anchors[half]);
 }
 
+void ExactRows::settle() {
+  // Maxima would be put off to where the last is needed.
+  SmallVector<Value> kept = keepInPlace(k, largest);
+  largest = {kept[0], kept[1]};
+}
+
 void ExactRows::record(Value lane) {
   Type f32 = k.getF32Type();
   Value isFirst =
@@ -359,9 +371,8 @@ void ExactRows::record(Value lane) {
       Value limit = k.both(bitsOf(k, anchors[half]), k.i32(kExponent));
       Value perUnit =
           fromBits(k, k.sub(k.i32((2 * 127 + kUnit) * kOneExponent), limit));
-      Value units =
-          arith::MinNumFOp::create(k, times(k, fromBits(k, bits), perUnit),
-                                   k.real(f32, int64_t(1) << kUnit));
+      Value units = minMagnitude(k, times(k, fromBits(k, bits), perUnit),
+                                 k.real(f32, int64_t(1) << kUnit));
       Value whole = arith::FPToSIOp::create(k, k.getI32Type(), units);
       memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::addi,
                                   k.add(whole, 1), limits.totals, token);

@@ -66,6 +66,9 @@ public:
 
   /// What to add to row `half` instead of `value`.
   Value round(Value value, int64_t half);
+  /// To be done behind each few columns: what is rounded need not stay in
+  /// registers then.
+  void settle();
   /// Records what the rows were given.
   void record(Value lane);
 

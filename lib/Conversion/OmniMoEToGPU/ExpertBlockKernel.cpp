@@ -386,10 +386,12 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
                    waitForProducts(k, i < products);
                    ring.release(stageBefore, isFirstLane);
                    Value column = k.mul(k.add(firstStep, i - 1), kDepth);
-                   if (exact)
+                   if (exact) {
                      tokenSums.add(sumsBefore, column, round);
-                   else
+                     exact->settle();
+                   } else {
                      tokenSums.add(sumsBefore, column);
+                   }
                  }
                  stageBefore = stage;
                  sumsBefore = sums;

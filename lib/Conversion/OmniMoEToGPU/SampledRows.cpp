@@ -16,6 +16,7 @@
 #include "BlockEmitter.h"
 #include "DevicePointer.h"
 #include "ExactCoefficients.h"
+#include "WarpgroupMatrix.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -314,7 +315,13 @@ SmallVector<Value> SampledRows::sample(ArrayRef<Value> products,
     forEachPair(pass,
                 [&](Pair &pair) { addCoefficient(pair, scratch, firstBlock); });
     barrier();
+    size_t before = fragments.size();
     loadCoefficients(scratch, firstBlock, blocks, fragments);
+    // The words of exact sums take twice the registers: they do not stay until
+    // fragments are needed.
+    auto own = MutableArrayRef(fragments).drop_front(before);
+    if (exact)
+      llvm::copy(keepInPlace(k, own), own.begin());
   }
   return fragments;
 }

@@ -148,6 +148,28 @@ Value FragmentProduct::multiply(ArrayRef<Value> fragments, Value stage) {
   return accumulators;
 }
 
+SmallVector<Value> mlir::omnimoe::keepInPlace(KernelBuilder &k,
+                                              ArrayRef<Value> words) {
+  Type type = words.front().getType();
+  std::string results, operands;
+  for (size_t i = 0; i < words.size(); ++i) {
+    results += (i ? ",=" : "=");
+    results += type.isF32() ? "f" : "r";
+    operands += "," + std::to_string(i);
+  }
+  auto all = LLVM::LLVMStructType::getLiteral(
+      k.getContext(), SmallVector<Type>(words.size(), type));
+  auto pass = LLVM::InlineAsmOp::create(
+      k, all, words, "", results + operands, /*has_side_effects=*/true,
+      /*is_align_stack=*/false, LLVM::TailCallKind::None,
+      LLVM::AsmDialectAttr::get(k.getContext(), LLVM::AsmDialect::AD_ATT),
+      ArrayAttr());
+  SmallVector<Value> values;
+  for (size_t i = 0; i < words.size(); ++i)
+    values.push_back(LLVM::ExtractValueOp::create(k, pass.getRes(), i));
+  return values;
+}
+
 SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
                                                    Value accumulators) {
   // Nothing but the order of volatile instructions keeps what is made of the
@@ -156,24 +178,10 @@ SmallVector<Value> mlir::omnimoe::readAccumulators(KernelBuilder &k,
   int64_t count = type.getBody().size();
   SmallVector<Value> values;
   for (int64_t first = 0; first < count; first += kFencedValues) {
-    int64_t group = std::min(kFencedValues, count - first);
     SmallVector<Value> before;
-    std::string results, operands;
-    for (int64_t i = 0; i < group; ++i) {
-      before.push_back(
-          LLVM::ExtractValueOp::create(k, accumulators, first + i));
-      results += i ? ",=f" : "=f";
-      operands += "," + std::to_string(i);
-    }
-    auto fenced = LLVM::LLVMStructType::getLiteral(
-        k.getContext(), SmallVector<Type>(group, k.getF32Type()));
-    auto pass = LLVM::InlineAsmOp::create(
-        k, fenced, before, "", results + operands, /*has_side_effects=*/true,
-        /*is_align_stack=*/false, LLVM::TailCallKind::None,
-        LLVM::AsmDialectAttr::get(k.getContext(), LLVM::AsmDialect::AD_ATT),
-        ArrayAttr());
-    for (int64_t i = 0; i < group; ++i)
-      values.push_back(LLVM::ExtractValueOp::create(k, pass.getRes(), i));
+    for (int64_t i = first; i < std::min(first + kFencedValues, count); ++i)
+      before.push_back(LLVM::ExtractValueOp::create(k, accumulators, i));
+    llvm::append_range(values, keepInPlace(k, before));
   }
   return values;
 }

@@ -72,6 +72,10 @@ private:
   int64_t stageBytes, depth;
 };
 
+/// The same values, all f32 or all i32, by an empty volatile instruction: they
+/// are computed before the next one of those, and used behind the last.
+SmallVector<Value> keepInPlace(KernelBuilder &k, ArrayRef<Value> words);
+
 /// The accumulators, one f32 each, as they are after a wait for them.
 SmallVector<Value> readAccumulators(KernelBuilder &k, Value accumulators);
 
