@@ -174,6 +174,12 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
     vectors are read once per tile.
 
+    Where the `combine` is marked `omnimoe.exact`, what a tile adds is rounded to
+    multiples of a quantum of the token's, so that sums are exact, hence the same
+    in any order. `@f_experts0_limits` guesses the quanta, and the kernel is
+    launched twice: `@f_experts0_new_limits` clears, between both, the rows of
+    tokens whose sums did not fit, and the second launch computes these alone.
+
     Of wide experts, [N, r, D], a group is an expert and rows of a tile are its
     pairs, each with all products, so that coefficients are computed in the
     registers that products are in, and two kernels remain: one writes the tiles,

@@ -41,6 +41,8 @@ struct FusedBlock {
   }
   /// Whether products are needed in memory as well.
   bool keepsProducts() { return products->hasAttr(kKeptProductsAttrName); }
+  /// Whether sums must not depend on their order; they start from zeros then.
+  bool isExact() { return sum->hasAttr(kExactSumsAttrName); }
   int64_t getGroupSize() { return products.getSchedule()->getGroupSize(); }
   int64_t getNumGroups() {
     return llvm::divideCeil(products.getNumExperts(), getGroupSize());

@@ -87,20 +87,13 @@ TwoRows ExpertBlockKernel::loadTokens(const RowTile &tile) {
   return {loadToken(k.min(rows[0], last)), loadToken(k.min(rows[1], last))};
 }
 
-RowSums ExpertBlockKernel::getTokenSums(const RowTile &tile, TwoRows tokens) {
-  TwoRows exist = getRows(tile);
-  for (Value &row : exist)
-    row = k.compare(CmpIPredicate::ult, row, tile.last);
-  return RowSums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens,
-                 exist, lane);
-}
-
 /// Two products are under way at a time: one is multiplied while the sums of
 /// the other are added to memory. The assembler does not see through sums that
 /// are under way from one turn of a loop to the next, so a turn has several
 /// products, and ends with none under way.
 RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
                                                RowSums tokenSums,
+                                               ExactRows *exact,
                                                RingPosition at) {
   FragmentProduct product(
       k, elementType,
@@ -109,10 +102,22 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
   int64_t products = std::min(steps, kProductsPerTurn);
   while (steps % products)
     --products;
+  auto round = [&](Value sum, int64_t half) { return exact->round(sum, half); };
+  auto getCarried = [&](RingPosition position) {
+    SmallVector<Value> values{position.stage, position.parity};
+    if (exact)
+      llvm::append_range(values, exact->largest);
+    return values;
+  };
+  auto setLargest = [&](ValueRange carried) {
+    if (exact)
+      exact->largest = {carried[2], carried[3]};
+  };
   ValueRange end =
-      k.loop(k.i32(0), k.i32(steps), k.i32(products), {at.stage, at.parity},
+      k.loop(k.i32(0), k.i32(steps), k.i32(products), getCarried(at),
              [&](Value firstStep, ValueRange carried) -> SmallVector<Value> {
                RingPosition now{carried[0], carried[1]};
+               setLargest(carried);
                Value stageBefore, sumsBefore;
                for (int64_t i = 0; i <= products; ++i) {
                  Value stage = now.stage, sums;
@@ -124,15 +129,38 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
                  if (sumsBefore) {
                    waitForProducts(k, i < products);
                    ring.release(stageBefore, isFirstLane);
-                   tokenSums.add(sumsBefore,
-                                 k.mul(k.add(firstStep, i - 1), kBlockDepth));
+                   Value column = k.mul(k.add(firstStep, i - 1), kBlockDepth);
+                   if (exact) {
+                     tokenSums.add(sumsBefore, column, round);
+                     exact->settle();
+                   } else {
+                     tokenSums.add(sumsBefore, column);
+                   }
                  }
                  stageBefore = stage;
                  sumsBefore = sums;
                }
-               return {now.stage, now.parity};
+               return getCarried(now);
              });
+  setLargest(end);
   return {end[0], end[1]};
+}
+
+RingPosition ExpertBlockKernel::addToTokens(ArrayRef<Value> coefficients,
+                                            const RowTile &tile, TwoRows tokens,
+                                            RingPosition at) {
+  TwoRows exist = getRows(tile);
+  for (Value &row : exist)
+    row = k.compare(CmpIPredicate::ult, row, tile.last);
+  std::optional<ExactRows> exact;
+  if (limits)
+    exact.emplace(k, *limits, tokens, exist);
+  RowSums sums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens, exist,
+               lane);
+  at = multiplyByDown(coefficients, sums, exact ? &*exact : nullptr, at);
+  if (exact)
+    exact->record(lane);
+  return at;
 }
 
 std::unique_ptr<RowCoefficients> ExpertBlockKernel::createCoefficients() {
@@ -181,7 +209,7 @@ void ExpertBlockKernel::emitConsumer() {
         llvm::append_range(coefficients,
                            rows->compute(products, getScratch(at.stage)));
         SmallVector<Value> ahead = rows->lookAhead(getKnown(index));
-        at = multiplyByDown(coefficients, getTokenSums(tile, tokens), at);
+        at = addToTokens(coefficients, tile, tokens, at);
         told = queue.advance(told);
         SmallVector<Value> values{index,      at.stage,        at.parity,
                                   told.stage, told.parity,     next.first,

@@ -103,7 +103,8 @@ Value ExpertBlockKernel::getStage(Value stage) {
                      k.mul(stage, vectors.getStageBytes()));
 }
 
-void ExpertBlockKernel::emit() {
+void ExpertBlockKernel::emit(const SumLimits *newLimits, Value attempt) {
+  limits = newLimits;
   k.when(k.compare(CmpIPredicate::eq, thread, k.i32(0)), [&] {
     // The threads of the producer, and the bytes that the hardware copies.
     ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup * kWarp + 1);
@@ -114,6 +115,8 @@ void ExpertBlockKernel::emit() {
   });
   gpu::BarrierOp::create(k);
   tileCount = k.mul(k.load(slotTiles.count, k.index(0)), vectors.tiles);
+  if (limits)
+    tileCount = k.mul(tileCount, k.load(limits->isUsed, attempt));
   // A block without a tile looks at none.
   Value hasTile = isTile(firstTile);
   k.when(
@@ -154,20 +157,35 @@ void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, FusedBlock block,
           getCachePolicy(k, k.compare(CmpIPredicate::ule, tiles.bound,
                                       k.index(2 * block.getNumGroups())));
     int64_t bytes = kStageAlignment + stages * vectors.getStageBytes();
-    Value one = k.index(1);
-    auto launch =
-        gpu::LaunchOp::create(k, blocks, one, one, k.index(kExpertBlockThreads),
-                              one, one, k.i32(bytes));
-    launch.setModuleAttr(FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
-    launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
-    OpBuilder::InsertionGuard guard(k);
-    k.setInsertionPointToStart(&launch.getBody().front());
-    for (Value &map : upMaps)
-      map = getTensorMapPointer(k, map);
-    ExpertBlockKernel(k, block, tiles, vectors, launch, upMaps,
-                      getTensorMapPointer(k, downMap), cachePolicy, stages)
-        .emit();
-    k.setInsertionPointToEnd(&launch.getBody().front());
-    gpu::TerminatorOp::create(k);
+    auto emitLaunch = [&](const SumLimits *limits, Value attempt) {
+      Value one = k.index(1);
+      auto launch = gpu::LaunchOp::create(k, blocks, one, one,
+                                          k.index(kExpertBlockThreads), one,
+                                          one, k.i32(bytes));
+      launch.setModuleAttr(
+          FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
+      launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
+      OpBuilder::InsertionGuard guard(k);
+      k.setInsertionPointToStart(&launch.getBody().front());
+      SmallVector<Value> upPointers;
+      for (Value map : upMaps)
+        upPointers.push_back(getTensorMapPointer(k, map));
+      ExpertBlockKernel(k, block, tiles, vectors, launch, upPointers,
+                        getTensorMapPointer(k, downMap), cachePolicy, stages)
+          .emit(limits, attempt);
+      k.setInsertionPointToEnd(&launch.getBody().front());
+      gpu::TerminatorOp::create(k);
+    };
+    if (!block.isExact())
+      return emitLaunch(nullptr, Value());
+    // Nothing waits for the device to say whether the second time is needed:
+    // where it is not, there are no tiles then.
+    SumLimits limits = emitSumLimits(k, block, (name + "_limits").str());
+    k.loop(k.index(0), k.index(kSumAttempts), 1, [&](Value attempt) {
+      k.when(k.compare(CmpIPredicate::ne, attempt, k.index(0)), [&] {
+        emitNewLimits(k, block, limits, tiles, (name + "_new_limits").str());
+      });
+      emitLaunch(&limits, attempt);
+    });
   });
 }

@@ -24,6 +24,7 @@
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_EXPERTBLOCKKERNEL_H
 
 #include "BarrierRing.h"
+#include "ExactSums.h"
 #include "ExpertBlock.h"
 #include "RowCoefficients.h"
 #include "RowSums.h"
@@ -71,7 +72,8 @@ public:
                     const SlotTiles &slotTiles, const TileVectors &vectors,
                     gpu::LaunchOp launch, ArrayRef<Value> upMaps, Value downMap,
                     Value cachePolicy, int64_t stages);
-  void emit();
+  /// `attempt` is the number of the launch that `limits` are for, if they are.
+  void emit(const SumLimits *limits, Value attempt);
 
 private:
   /// Vectors of a tile, from the number `first` of them on.
@@ -102,14 +104,16 @@ private:
   SmallVector<Value> multiplyByUp(RingPosition &at,
                                   llvm::function_ref<void()> meanwhile);
   RingPosition multiplyByDown(ArrayRef<Value> coefficients, RowSums tokenSums,
-                              RingPosition at);
+                              ExactRows *exact, RingPosition at);
+  RingPosition addToTokens(ArrayRef<Value> coefficients, const RowTile &tile,
+                           TwoRows tokens, RingPosition at);
   TwoRows getRows(const RowTile &tile);
   TwoRows loadTokens(const RowTile &tile);
-  RowSums getTokenSums(const RowTile &tile, TwoRows tokens);
 
   KernelBuilder &k;
   FusedBlock block;
   SlotTiles slotTiles;
+  const SumLimits *limits = nullptr;
   TileVectors vectors;
   SmallVector<Value> upMaps;
   Value downMap, cachePolicy;

@@ -35,8 +35,12 @@ RowSums::RowSums(KernelBuilder &k, Value out, int64_t elements, TwoRows rows,
   }
 }
 
-void RowSums::add(Value accumulators, Value column) {
+void RowSums::add(Value accumulators, Value column,
+                  llvm::function_ref<Value(Value, int64_t)> round) {
   SmallVector<Value> sums = readAccumulators(k, accumulators);
+  if (round)
+    for (auto [i, sum] : llvm::enumerate(sums))
+      sum = round(sum, i / 2 % 2);
   for (int64_t half : {0, 1}) {
     Value pointer = movePointer(k, pointers[half], k.getF32Type(), column);
     // Neighbouring lanes have 2 columns each of two products of 8 columns; they

@@ -26,8 +26,9 @@ public:
           TwoRows exist, Value lane);
 
   /// Adds `kFragmentProductColumns` columns, which are done, from element
-  /// `column` on.
-  void add(Value accumulators, Value column);
+  /// `column` on; what `round` makes of them, if it is given, for row 0 or 1.
+  void add(Value accumulators, Value column,
+           llvm::function_ref<Value(Value, int64_t)> round = nullptr);
 
 private:
   KernelBuilder &k;

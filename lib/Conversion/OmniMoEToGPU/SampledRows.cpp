@@ -15,6 +15,8 @@
 
 #include "BlockEmitter.h"
 #include "DevicePointer.h"
+#include "ExactCoefficients.h"
+#include "WarpgroupMatrix.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -39,6 +41,8 @@ SampledRows::SampledRows(KernelBuilder &k, FusedBlock block,
                          const SlotTiles &tiles, Value consumer, Value warp,
                          Value lane, int64_t pieces)
     : k(k), block(block), tiles(tiles), consumer(consumer), pieces(pieces) {
+  if (block.isExact())
+    exact.emplace(k, block.products.getTopK());
   thread = k.both(k.add(k.mul(warp, kWarp), lane), k.i32(kGroupThreads - 1));
   Value row = k.add(k.mul(k.both(warp, k.i32(3)), 16),
                     arith::ShRUIOp::create(k, lane, k.i32(2)));
@@ -107,6 +111,41 @@ void SampledRows::loadFirstPairs(int64_t pass) {
     first[pass] = loadPairs(k.add(bounds[pass], thread), bounds[pass + 1]);
 }
 
+IRMapping mlir::omnimoe::loadPairOperands(KernelBuilder &k, FusedBlock block,
+                                          std::array<Value, 2> place) {
+  IRMapping operands;
+  linalg::GenericOp payload = block.payload;
+  if (!payload)
+    return operands;
+  for (OpOperand *input : payload.getDpsInputOperands()) {
+    Value value = input->get();
+    if (value == block.products.getProducts())
+      continue;
+    if (isa<MemRefType>(value.getType())) {
+      SmallVector<Value> indices;
+      for (AffineExpr dim : payload.getMatchingIndexingMap(input).getResults())
+        indices.push_back(place[cast<AffineDimExpr>(dim).getPosition()]);
+      value = k.load(value, indices);
+    }
+    operands.map(payload.getMatchingBlockArgument(input), value);
+  }
+  return operands;
+}
+
+Value mlir::omnimoe::computeCoefficient(KernelBuilder &k, FusedBlock block,
+                                        IRMapping operands, Value product) {
+  linalg::GenericOp payload = block.payload;
+  if (!payload)
+    return product;
+  for (OpOperand *input : payload.getDpsInputOperands())
+    if (input->get() == block.products.getProducts())
+      operands.map(payload.getMatchingBlockArgument(input), product);
+  for (Operation &op : payload.getBody()->without_terminator())
+    k.clone(op, operands);
+  return operands.lookupOrDefault(
+      payload.getBody()->getTerminator()->getOperand(0));
+}
+
 /// As indices of [T, K].
 std::array<Value, 2> SampledRows::getTokenAndChoice(const Pair &pair) {
   Value topK = k.i32(block.products.getTopK());
@@ -115,22 +154,8 @@ std::array<Value, 2> SampledRows::getTokenAndChoice(const Pair &pair) {
 }
 
 void SampledRows::loadOperands(Pair &pair) {
-  linalg::GenericOp payload = block.payload;
-  if (!payload)
-    return;
-  std::array<Value, 2> ivs = getTokenAndChoice(pair);
-  for (OpOperand *input : payload.getDpsInputOperands()) {
-    Value value = input->get();
-    if (value == block.products.getProducts())
-      continue;
-    if (isa<MemRefType>(value.getType())) {
-      SmallVector<Value> indices;
-      for (AffineExpr dim : payload.getMatchingIndexingMap(input).getResults())
-        indices.push_back(ivs[cast<AffineDimExpr>(dim).getPosition()]);
-      value = k.load(value, indices);
-    }
-    pair.operands.map(payload.getMatchingBlockArgument(input), value);
-  }
+  if (block.payload)
+    pair.operands = loadPairOperands(k, block, getTokenAndChoice(pair));
 }
 
 void SampledRows::loadPairs() {
@@ -151,6 +176,9 @@ void SampledRows::storeProducts(ArrayRef<Value> products,
                                 ArrayRef<Value> scratch, int64_t firstBlock) {
   auto pairType = VectorType::get({2}, k.getF32Type());
   Value zeros = k.real(pairType, 0.0);
+  if (exact)
+    zeros =
+        k.integer(VectorType::get({2}, k.getI32Type()), exact->getEmptyWord());
   for (auto [i, piece] : llvm::enumerate(scratch))
     for (int64_t block8 : {2 * (firstBlock + i), 2 * (firstBlock + i) + 1}) {
       if (4 * block8 >= int64_t(products.size()))
@@ -165,6 +193,17 @@ void SampledRows::storeProducts(ArrayRef<Value> products,
         LLVM::StoreOp::create(k, zeros, move(pointer, k.i32(kCoefficients)), 8);
       }
     }
+}
+
+/// The two sums at `pointer`.
+Value SampledRows::loadExact(Value pointer) {
+  auto words = VectorType::get({2}, k.getI32Type());
+  Value two = LLVM::LoadOp::create(k, words, pointer, 8);
+  SmallVector<Value> sums;
+  for (int64_t i : {0, 1})
+    sums.push_back(exact->get(vector::ExtractOp::create(k, two, i)));
+  return vector::FromElementsOp::create(k, VectorType::get({2}, k.getF32Type()),
+                                        sums);
 }
 
 void SampledRows::loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
@@ -182,7 +221,8 @@ void SampledRows::loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
       for (int64_t half : {0, 1}) {
         Value pointer =
             move(piece, k.add(word, 8 * half * kColumns + kCoefficients));
-        Value two = LLVM::LoadOp::create(k, pairType, pointer, 8);
+        Value two = exact ? loadExact(pointer)
+                          : LLVM::LoadOp::create(k, pairType, pointer, 8);
         Value narrow = arith::TruncFOp::create(k, narrowType, two);
         Value packed = vector::BitCastOp::create(k, wordType, narrow);
         fragments.push_back(vector::ExtractOp::create(k, packed, 0));
@@ -191,46 +231,62 @@ void SampledRows::loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
   }
 }
 
-/// Adds the coefficient of `pair` to its place in the columns that `scratch`
-/// holds.
-void SampledRows::addCoefficient(Pair &pair, ArrayRef<Value> scratch,
-                                 int64_t firstBlock) {
+/// The place of the product of `pair`, in the columns that `scratch` holds.
+Value SampledRows::getPlace(const Pair &pair, ArrayRef<Value> scratch,
+                            int64_t firstBlock) {
   auto shift = [&](Value value, int64_t bits) -> Value {
     return arith::ShRUIOp::create(k, value, k.i32(bits));
   };
+  Value column = k.both(pair.cell, k.i32((1 << kColumnBits) - 1));
+  Value number = k.sub(shift(column, 4), firstBlock);
+  Value piece = scratch.front();
+  for (int64_t i = 1; i < int64_t(scratch.size()); ++i)
+    piece = k.choose(k.compare(CmpIPredicate::eq, number, k.i32(i)), scratch[i],
+                     piece);
+  // Rows are counted in the tile; this warpgroup has 64 of them.
+  Value row = k.both(shift(pair.cell, kColumnBits), k.i32(kRows - 1));
+  return move(piece, getWord(row, k.both(shift(column, 3), k.i32(1)),
+                             k.both(column, k.i32(7))));
+}
+
+/// The coefficient of a pair with its product at `place`.
+Value SampledRows::getCoefficient(const Pair &pair, Value place) {
+  Value value = LLVM::LoadOp::create(k, k.getF32Type(), place);
+  if (block.keepsProducts())
+    k.store(value, block.products.getProducts(), getTokenAndChoice(pair));
+  return computeCoefficient(k, block, pair.operands, value);
+}
+
+void SampledRows::addCoefficient(const Pair &pair, ArrayRef<Value> scratch,
+                                 int64_t firstBlock) {
   k.when(pair.exists, [&] {
-    Value column = k.both(pair.cell, k.i32((1 << kColumnBits) - 1));
-    Value number = k.sub(shift(column, 4), firstBlock);
-    Value piece = scratch.front();
-    for (int64_t i = 1; i < int64_t(scratch.size()); ++i)
-      piece = k.choose(k.compare(CmpIPredicate::eq, number, k.i32(i)),
-                       scratch[i], piece);
-    // Rows are counted in the tile; this warpgroup has 64 of them.
-    Value row = k.both(shift(pair.cell, kColumnBits), k.i32(kRows - 1));
-    Value pointer = move(piece, getWord(row, k.both(shift(column, 3), k.i32(1)),
-                                        k.both(column, k.i32(7))));
-    Value value = LLVM::LoadOp::create(k, k.getF32Type(), pointer);
-    if (block.keepsProducts())
-      k.store(value, block.products.getProducts(), getTokenAndChoice(pair));
-    if (linalg::GenericOp payload = block.payload) {
-      IRMapping mapping = pair.operands;
-      for (OpOperand *input : payload.getDpsInputOperands())
-        if (input->get() == block.products.getProducts())
-          mapping.map(payload.getMatchingBlockArgument(input), value);
-      for (Operation &op : payload.getBody()->without_terminator())
-        k.clone(op, mapping);
-      value = mapping.lookupOrDefault(
-          payload.getBody()->getTerminator()->getOperand(0));
-    }
-    LLVM::AtomicRMWOp::create(k, LLVM::AtomicBinOp::fadd,
-                              move(pointer, k.i32(kCoefficients)), value,
+    Value place = getPlace(pair, scratch, firstBlock);
+    Value value = getCoefficient(pair, place);
+    Value sum = move(place, k.i32(kCoefficients));
+    if (exact)
+      return exact->add(sum, value);
+    LLVM::AtomicRMWOp::create(k, LLVM::AtomicBinOp::fadd, sum, value,
                               LLVM::AtomicOrdering::monotonic, "block");
   });
 }
 
-void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t pass) {
+/// Lets the sums of this pass know how large their coefficients are.
+void SampledRows::raiseSums(ArrayRef<Value> scratch, int64_t pass) {
+  forEachPair(pass, [&](Pair &pair) {
+    k.when(pair.exists, [&] {
+      Value place = getPlace(pair, scratch, pass * pieces);
+      exact->raise(move(place, k.i32(kCoefficients)),
+                   getCoefficient(pair, place));
+    });
+  });
+  barrier();
+}
+
+/// Does `body` with this thread's pairs of a pass.
+void SampledRows::forEachPair(int64_t pass,
+                              llvm::function_ref<void(Pair &)> body) {
   for (Pair &pair : first[pass])
-    addCoefficient(pair, scratch, pass * pieces);
+    body(pair);
   constexpr int64_t step = kPairsAhead * kGroupThreads;
   Value from = k.add(k.add(bounds[pass], step), thread), to = bounds[pass + 1];
   k.loop(from, to, k.i32(step), [&](Value at) {
@@ -238,7 +294,7 @@ void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t pass) {
     for (Pair &pair : pairs)
       loadOperands(pair);
     for (Pair &pair : pairs)
-      addCoefficient(pair, scratch, pass * pieces);
+      body(pair);
   });
 }
 
@@ -254,9 +310,18 @@ SmallVector<Value> SampledRows::compute(ArrayRef<Value> products,
         loadOperands(pair);
     storeProducts(products, scratch, firstBlock);
     barrier();
-    addCoefficients(scratch, pass);
+    if (exact)
+      raiseSums(scratch, pass);
+    forEachPair(pass,
+                [&](Pair &pair) { addCoefficient(pair, scratch, firstBlock); });
     barrier();
+    size_t before = fragments.size();
     loadCoefficients(scratch, firstBlock, blocks, fragments);
+    // The words of exact sums take twice the registers: they do not stay until
+    // fragments are needed.
+    auto own = MutableArrayRef(fragments).drop_front(before);
+    if (exact)
+      llvm::copy(holdInPlace(k, own), own.begin());
   }
   return fragments;
 }

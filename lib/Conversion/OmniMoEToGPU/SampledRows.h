@@ -13,11 +13,20 @@
 #ifndef OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_SAMPLEDROWS_H
 #define OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_SAMPLEDROWS_H
 
+#include "ExactCoefficients.h"
 #include "ExpertBlock.h"
 #include "RowCoefficients.h"
 #include "mlir/IR/IRMapping.h"
 
 namespace mlir::omnimoe {
+
+/// What the coefficient of the pair at `place`, its token and choice, takes
+/// besides the product.
+IRMapping loadPairOperands(KernelBuilder &k, FusedBlock block,
+                           std::array<Value, 2> place);
+/// The coefficient of a pair with these operands.
+Value computeCoefficient(KernelBuilder &k, FusedBlock block, IRMapping operands,
+                         Value product);
 
 /// Rows that are slots. They are sampled in passes, each over as many blocks of
 /// columns as scratch memory has pieces. A thread asks for a few pairs ahead.
@@ -57,8 +66,13 @@ private:
   Value move(Value pointer, Value words);
   void storeProducts(ArrayRef<Value> products, ArrayRef<Value> scratch,
                      int64_t firstBlock);
-  void addCoefficients(ArrayRef<Value> scratch, int64_t pass);
-  void addCoefficient(Pair &pair, ArrayRef<Value> scratch, int64_t firstBlock);
+  Value getPlace(const Pair &pair, ArrayRef<Value> scratch, int64_t firstBlock);
+  Value getCoefficient(const Pair &pair, Value place);
+  void addCoefficient(const Pair &pair, ArrayRef<Value> scratch,
+                      int64_t firstBlock);
+  void raiseSums(ArrayRef<Value> scratch, int64_t pass);
+  Value loadExact(Value pointer);
+  void forEachPair(int64_t pass, llvm::function_ref<void(Pair &)> body);
   void loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
                         int64_t lastBlock, SmallVectorImpl<Value> &fragments);
 
@@ -67,6 +81,7 @@ private:
   SlotTiles tiles;
   Value consumer, thread, ownWord;
   int64_t pieces;
+  std::optional<ExactCoefficients> exact;
   /// Where the pairs of each pass begin, and their end.
   SmallVector<Value> bounds;
   SmallVector<Pairs> first; ///< of each pass

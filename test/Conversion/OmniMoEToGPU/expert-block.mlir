@@ -113,6 +113,59 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
   return %kept#1 : !pairs
 }
 
+// Sums that must be the same every time have limits, which a kernel guesses; the
+// rounded values go into the sums, and new limits before the second attempt are
+// for tokens that did not fit theirs. There is one kernel for both attempts.
+
+// CHECK-LABEL: func.func @exact(
+// CHECK-DAG:     %[[FIRST:.*]] = arith.constant 0 : index
+// CHECK-DAG:     %[[ONE:.*]] = arith.constant 1 : index
+// CHECK-DAG:     %[[ATTEMPTS:.*]] = arith.constant 2 : index
+// CHECK:         function(@exact_experts3_cells)
+// CHECK:         nvgpu.tma.create.descriptor
+// CHECK:         %[[ANCHORS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
+// CHECK:         %[[LARGEST:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
+// CHECK:         %[[TOTALS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
+// CHECK:         %[[USED:.*]] = memref.alloc() : memref<2xi32>
+// CHECK:         gpu.launch {{.*}} function(@exact_experts3_limits)
+// CHECK:           math.sqrt
+// CHECK:           memref.store %{{.*}}, %[[ANCHORS]]
+// CHECK:         scf.for %[[ATTEMPT:.*]] = %{{.*}} to %{{.*}} step
+// CHECK:           %[[SECOND:.*]] = arith.cmpi ne, %[[ATTEMPT]],
+// CHECK:           scf.if %[[SECOND]] {
+// CHECK:             gpu.launch {{.*}} function(@exact_experts3_new_limits)
+// CHECK:           gpu.launch {{.*}} function(@exact_experts3)
+// CHECK:             memref.load %[[USED]][%[[ATTEMPT]]]
+// Coefficients of a pair's choices of one expert have an exponent in common.
+// CHECK-NOT:         llvm.atomicrmw fadd
+// CHECK:             llvm.atomicrmw umax
+// CHECK:             nvvm.barrier
+// CHECK:             llvm.atomicrmw add
+// CHECK:             %[[ANCHOR:.*]] = memref.load %[[ANCHORS]]
+// CHECK:             %[[BIASED:.*]] = arith.addf %[[VALUE:.*]], %[[BY:.*]] : f32
+// CHECK-NEXT:        arith.subf %[[BIASED]], %[[BY]] : f32
+// CHECK:             red.global.v4.f32.add
+// CHECK:             memref.atomic_rmw maxs %{{.*}}, %[[LARGEST]]
+// CHECK:             memref.atomic_rmw addi %{{.*}}, %[[TOTALS]]
+// CHECK-NOT:       gpu.launch
+// CHECK:         return
+func.func @exact(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %g: !pairs, %s: !pairs,
+    %o: memref<83xi32>, %t: !list, %b: !list, %p: !list) {
+  scf.execute_region no_inline {
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %g : !pairs, !pairs) outs(%s : !pairs) {
+    ^bb0(%in: f32, %weight: f32, %out: f32):
+      %m = arith.mulf %in, %weight : f32
+      linalg.yield %m : f32
+    }
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {omnimoe.exact, schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    scf.yield
+  }
+  return
+}
+
 // Sums may need a copy of what they start from; products need no memory.
 
 // CHECK-LABEL: func.func @copied(
@@ -121,7 +174,7 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
 // CHECK:         %[[SUMS:.*]] = memref.alloc(%{{.*}}) : memref<?x512xf32>
 // CHECK:         memref.copy %[[FROM]], %[[SUMS]]
 // CHECK-NOT:     linalg.fill
-// CHECK:         function(@copied_experts3)
+// CHECK:         function(@copied_experts4)
 // CHECK:         return %[[SUMS]]
 func.func @copied(%from: memref<?x512xf32>, %n: index, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
     %p: !list) -> memref<?x512xf32> {

@@ -27,6 +27,8 @@ static constexpr double kScatterShown = 0.7, kTablesShown = 0.47;
 static constexpr int64_t kSlotTile = 128;
 static constexpr double kSecondsPerSortedPair = 42e-12;
 static constexpr double kSecondsPerDispatch = 43.5e-6;
+/// Sums that do not depend on their order: rounding, and kernels for limits.
+static constexpr double kExactSumsFactor = 1.05, kSecondsPerLimits = 20e-6;
 /// Experts that fit into a group of it, that are worth a group, and that make
 /// one where rows do not.
 static constexpr int64_t kMaxGPUGroup = 320, kMinGPUGroup = 32;
@@ -197,9 +199,12 @@ static double groupedSecondsOnGPU(const Workload &w, int64_t groupSize,
   double scatter = slots * w.shape.hiddenSize * sizeof(float) / memory;
   double tables =
       chunks * w.tableBytes() / memory * (1 - std::exp(-slots / bins));
-  return std::max(products + shown.scatter * scatter + shown.tables * tables,
-                  tables) +
-         w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
+  double seconds =
+      std::max(products + shown.scatter * scatter + shown.tables * tables,
+               tables) +
+      w.pairs * kSecondsPerSortedPair + kSecondsPerDispatch;
+  return w.shape.exact ? seconds * kExactSumsFactor + kSecondsPerLimits
+                       : seconds;
 }
 
 /// Wide experts: each that is met has tiles of its own. Vectors come from
@@ -265,7 +270,8 @@ static void addGroupedOnGPU(MLIRContext *context, const Workload &w,
                        groupedSecondsOnGPU(w, size, groups, slots,
                                            {kScatterShown, kTablesShown})});
   estimates.push_back(bestDenseOnGPU(context, w));
-  if (w.shape.keepsProducts || groups > kMaxCountedGroups)
+  // Hybrid sums do not start from zeros, as exact ones must.
+  if (w.shape.keepsProducts || w.shape.exact || groups > kMaxCountedGroups)
     return;
   Occupancy expected = estimateOccupancy(groups, size, w.shape.topK);
   double crowded = slots * (1 - expected.singles / expected.slots);

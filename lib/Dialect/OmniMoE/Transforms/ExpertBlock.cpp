@@ -6,7 +6,9 @@
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Matchers.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -138,4 +140,13 @@ bool mlir::omnimoe::mayFuse(const ExpertBlock &block) {
                     payload.getMatchingIndexingMap(input).isIdentity();
            });
   });
+}
+
+bool mlir::omnimoe::mayBeExact(const ExpertBlock &block) {
+  CombineOp combine = block.combine;
+  auto table = cast<ShapedType>(combine.getVectors().getType());
+  auto fill = combine.getOut().getDefiningOp<linalg::FillOp>();
+  return table.getRank() == 2 && fill &&
+         matchPattern(fill.value(), m_PosZeroFloat()) &&
+         combine.getTopK() <= kMostExactChoices;
 }

@@ -38,6 +38,9 @@ std::optional<ExpertBlock> matchExpertBlock(CombineOp combine, bool several);
 /// pair.
 bool mayFuse(const ExpertBlock &block);
 
+/// True if such a kernel can give the same bits every time.
+bool mayBeExact(const ExpertBlock &block);
+
 } // namespace mlir::omnimoe
 
 #endif // OMNIMOE_LIB_DIALECT_OMNIMOE_TRANSFORMS_EXPERTBLOCK_H

@@ -18,6 +18,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
 
 namespace mlir::omnimoe {
 #define GEN_PASS_DEF_SELECTSCHEDULEPASS
@@ -133,7 +134,8 @@ struct SelectSchedulePass
     GroupedMatmulOp matmul = block.matmuls.front();
     ExpertBlockShape shape = getShape(matmul, matmul.getWeights());
     shape.products = block.matmuls.size();
-    shape.mayFuse = !deterministic && mayFuse(block);
+    shape.mayFuse = mayFuse(block) && (!deterministic || mayBeExact(block));
+    shape.exact = deterministic;
     shape.keepsProducts = block.save;
     std::string name = getBlockName(
         shape, getElementTypeOrSelf(matmul.getWeights()), block.gated);
@@ -191,11 +193,15 @@ struct SelectSchedulePass
            });
   }
 
-  static void setSchedule(Operation *op, ScheduleAttr schedule) {
-    if (auto matmul = dyn_cast<GroupedMatmulOp>(op))
+  void setSchedule(Operation *op, ScheduleAttr schedule) {
+    if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
       matmul.setScheduleAttr(schedule);
-    else if (auto combine = dyn_cast<CombineOp>(op))
+    } else if (auto combine = dyn_cast<CombineOp>(op)) {
       combine.setScheduleAttr(schedule);
+      if (deterministic && target.isGPU() &&
+          schedule.getKind() != ScheduleKind::TokenCentric)
+        combine->setAttr(kExactSumsAttrName, UnitAttr::get(&getContext()));
+    }
   }
 
   /// An operation in no block, such as a product whose values are a result,
@@ -249,14 +255,18 @@ struct SelectSchedulePass
     InFlightDiagnostic error = op->emitOpError("schedule '")
                                << schedule << "' is not available on target '"
                                << target.getChip() << "'";
-    if (target.isGPU())
-      error << (deterministic
-                    ? " for deterministic results: it adds to tokens in no "
-                      "fixed order"
-                    : " here: it takes tokens and vectors of one type, f16 or "
-                      "bf16, a hidden size that is a multiple of 64, "
-                      "coefficients made of values of a pair, and, but for "
-                      "expert_centric, atomic experts");
+    if (!target.isGPU())
+      return error;
+    if (deterministic && forced == ScheduleKind::Hybrid)
+      return error << " for deterministic results: it adds to tokens in no "
+                      "fixed order";
+    error << " here: it takes tokens and vectors of one type, f16 or bf16, a "
+             "hidden size that is a multiple of 64, coefficients made of "
+             "values of a pair, and, but for expert_centric, atomic experts";
+    if (deterministic)
+      error << "; for deterministic results, atomic experts, and sums that "
+               "start from zeros, of "
+            << kMostExactChoices << " choices at most";
     return error;
   }
 

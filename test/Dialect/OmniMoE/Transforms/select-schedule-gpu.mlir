@@ -1,34 +1,31 @@
 // RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule=deterministic=true --split-input-file | FileCheck %s
 // RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule --split-input-file | FileCheck %s --check-prefix=ANY
 
-// Where the order of sums does not matter, many tokens go to tensor cores.
+// Many tokens go to tensor cores. Sums whose order is not to matter are marked.
 
 // ANY-LABEL: func.func @decode(
 // ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
+// ANY-NOT:     omnimoe.exact
 // ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
 // ANY:         return
 
-// On a GPU few tokens split their pairs over many blocks, and many tokens do
-// not. What follows the sum, and the caller's memory, are in each version.
+// On a GPU few tokens split their pairs over many blocks. What follows the sum,
+// and the caller's memory, are in each version.
 
 // CHECK:       omnimoe.schedules = [
-// CHECK-SAME:    min_tokens = 0 : i64, pair_split = 32 : i64, schedule = "token_centric"
-// CHECK-SAME:    max_tokens = [[FEW:[0-9]+]] : i64, min_tokens = [[SOME:[0-9]+]] : i64, pair_split = [[PARTS:[0-9]+]] : i64, schedule = "token_centric"
-// CHECK-SAME:    max_tokens = -1 : i64, min_tokens = [[FEW]] : i64, schedule = "token_centric"
+// CHECK-SAME:    max_tokens = [[FEW:[0-9]+]] : i64, min_tokens = 0 : i64, pair_split = 32 : i64, schedule = "token_centric"
+// CHECK-SAME:    max_tokens = -1 : i64, min_tokens = [[MANY:[0-9]+]] : i64, schedule = "expert_centric"
 // CHECK-LABEL: func.func @decode(
-// CHECK:         arith.cmpi slt, %{{.*}}, %c[[SOME]]
+// CHECK:         arith.cmpi slt, %{{.*}}, %c[[FEW]]
 // CHECK:         scf.if %{{.*}} {
 // CHECK:           linalg.fill
 // CHECK:           omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
 // CHECK:           arith.truncf
 // CHECK:           bufferization.materialize_in_destination
 // CHECK:         } else {
-// CHECK:           scf.if
-// CHECK:             omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = [[PARTS]]>}
-// CHECK:             bufferization.materialize_in_destination
-// CHECK:           } else {
-// CHECK:             omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
-// CHECK:             bufferization.materialize_in_destination
+// CHECK:           linalg.fill
+// CHECK:           omnimoe.combine to_tokens {{.*}} {omnimoe.exact, schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+// CHECK:           bufferization.materialize_in_destination
 // CHECK:         return
 #id = affine_map<(d0, d1) -> (d0, d1)>
 func.func @decode(%x: tensor<?x1024xbf16>, %up: tensor<102400x1024xbf16>, %down: tensor<102400x1024xbf16>, %e: tensor<?x512xi32>,
@@ -47,6 +44,45 @@ func.func @decode(%x: tensor<?x1024xbf16>, %up: tensor<102400x1024xbf16>, %down:
   } -> tensor<?x1024xbf16>
   bufferization.materialize_in_destination %r in restrict writable %z : (tensor<?x1024xbf16>, memref<?x1024xbf16>) -> ()
   return
+}
+
+// -----
+
+// Sums that do not start from zeros go token by token where order is not to
+// matter. So do those of more choices than a sum of coefficients has bits for.
+
+// CHECK-LABEL: func.func @from_values(
+// CHECK-NOT:     omnimoe.exact
+// CHECK-NOT:     group_size
+// CHECK:         return
+// ANY-LABEL: func.func @from_values(
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320>}
+// ANY:         return
+func.func @from_values(%x: tensor<4096x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<4096x512xi32>, %s0: tensor<4096x512xf32>,
+    %y0: tensor<4096x1024xf32>) -> tensor<4096x1024xf32> {
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<4096x1024xbf16>, tensor<102400x1024xbf16>, tensor<4096x512xi32>)
+    outs(%s0 : tensor<4096x512xf32>) -> tensor<4096x512xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<4096x512xf32>, tensor<102400x1024xbf16>, tensor<4096x512xi32>)
+    outs(%y0 : tensor<4096x1024xf32>) -> tensor<4096x1024xf32>
+  return %y : tensor<4096x1024xf32>
+}
+
+// CHECK-LABEL: func.func @many_choices(
+// CHECK-NOT:     omnimoe.exact
+// CHECK-NOT:     group_size
+// CHECK:         return
+// ANY-LABEL: func.func @many_choices(
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320>}
+// ANY:         return
+func.func @many_choices(%x: tensor<512x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<512x8193xi32>, %s0: tensor<512x8193xf32>,
+    %y0: tensor<512x1024xf32>) -> tensor<512x1024xf32> {
+  %zero = arith.constant 0.0 : f32
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<512x1024xbf16>, tensor<102400x1024xbf16>, tensor<512x8193xi32>)
+    outs(%s0 : tensor<512x8193xf32>) -> tensor<512x8193xf32>
+  %y1 = linalg.fill ins(%zero : f32) outs(%y0 : tensor<512x1024xf32>) -> tensor<512x1024xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<512x8193xf32>, tensor<102400x1024xbf16>, tensor<512x8193xi32>)
+    outs(%y1 : tensor<512x1024xf32>) -> tensor<512x1024xf32>
+  return %y : tensor<512x1024xf32>
 }
 
 // -----

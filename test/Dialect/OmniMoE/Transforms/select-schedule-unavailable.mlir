@@ -1,10 +1,12 @@
 // RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule=schedule=expert_centric --split-input-file --verify-diagnostics -o /dev/null
 // RUN: not omni-opt %s --omnimoe-to-nvvm="schedule=expert_centric deterministic=true format=nvvm" --split-input-file 2>&1 | FileCheck %s
+// RUN: not omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule="schedule=hybrid deterministic=true" --split-input-file 2>&1 | FileCheck %s --check-prefix=HYBRID
 
 // A schedule that was asked for and cannot be had is an error that says what it
-// takes; so is one whose results are not the same every time, where they must be.
+// takes; it takes more where results must be the same every time.
 
-// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available on target 'sm_90a' for deterministic results: it adds to tokens in no fixed order
+// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available on target 'sm_90a' here: {{.*}} values of a pair; for deterministic results, atomic experts, and sums that start from zeros, of 8192 choices at most
+// HYBRID: error: 'omnimoe.combine' op schedule 'hybrid' is not available on target 'sm_90a' for deterministic results: it adds to tokens in no fixed order
 func.func @f32(%x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>
   // expected-error @below {{schedule 'expert_centric' is not available on target 'sm_90a' here: it takes tokens and vectors of one type, f16 or bf16, a hidden size that is a multiple of 64, coefficients made of values of a pair, and, but for expert_centric, atomic experts}}
@@ -40,5 +42,18 @@ func.func @position(%x: tensor<?x64xbf16>, %w: tensor<4096x64xbf16>, %e: tensor<
   } -> tensor<?x16xf32>
   // expected-error @below {{schedule 'expert_centric' is not available on target 'sm_90a' here}}
   %y = omnimoe.combine to_tokens ins(%a, %w, %e : tensor<?x16xf32>, tensor<4096x64xbf16>, tensor<?x16xi32>) outs(%y0 : tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}
+
+// -----
+
+// Wide experts have the schedule, but not with the same results every time.
+
+// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available {{.*}} for deterministic results, atomic experts
+func.func @wide(%x: tensor<?x64xbf16>, %w: tensor<64x128x64xbf16>, %e: tensor<?x4xi32>, %s0: tensor<?x4x128xf32>, %y0: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %zero = arith.constant 0.0 : f32
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x64xbf16>, tensor<64x128x64xbf16>, tensor<?x4xi32>) outs(%s0 : tensor<?x4x128xf32>) -> tensor<?x4x128xf32>
+  %zeros = linalg.fill ins(%zero : f32) outs(%y0 : tensor<?x64xf32>) -> tensor<?x64xf32>
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<?x4x128xf32>, tensor<64x128x64xbf16>, tensor<?x4xi32>) outs(%zeros : tensor<?x64xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }

@@ -24,6 +24,8 @@ struct ExpertBlockShape {
   /// Whether products, coefficients and sums can be one kernel of a GPU, which
   /// adds to tokens in no fixed order.
   bool mayFuse = false;
+  /// Whether it must give the same bits all the same.
+  bool exact = false;
   int64_t products = 1; ///< tables that tokens are multiplied by
   /// Whether products are needed besides, as a gradient does.
   bool keepsProducts = false;

@@ -39,6 +39,11 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     choice was made by them, as `measured`. `tokens` is the start of the range or
     the first T in it that was measured, or 1,024 if there is one version for all.
 
+    On a GPU kernels by groups add to tokens in no fixed order. With
+    `deterministic` their `combine` is marked `omnimoe.exact`: atomic experts
+    whose sums start from zeros, of up to 8,192 choices. All else goes token by
+    token then.
+
     Before:
     ```mlir
     %s = omnimoe.grouped_matmul ins(%x, %up, %e : ...) outs(%s0 : ...) -> tensor<?x16xf32>

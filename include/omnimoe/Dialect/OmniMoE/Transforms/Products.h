@@ -72,9 +72,16 @@ inline constexpr llvm::StringLiteral kPartsAttrName = "omnimoe.parts";
 /// memory besides.
 inline constexpr llvm::StringLiteral kKeptProductsAttrName = "omnimoe.kept";
 
-/// On a `grouped_matmul` or `combine` that goes token by token and has an expert
-/// for few of its pairs.
+/// On a `grouped_matmul` or `combine` that goes token by token and has an
+/// expert for few of its pairs.
 inline constexpr llvm::StringLiteral kFewPairsAttrName = "omnimoe.few_pairs";
+
+/// On a `combine to_tokens` of an expert-centric block of a GPU, which starts
+/// from zeros: results are the same every time.
+inline constexpr llvm::StringLiteral kExactSumsAttrName = "omnimoe.exact";
+/// The most choices a token may have there: a token that chose an expert so
+/// often still has 9 bits of the sum of its coefficients.
+inline constexpr int64_t kMostExactChoices = 8192;
 
 /// In how many parts the sums of a large tile are computed, up to how many rows
 /// of the result: the fewer tiles there are, the more parts.
