@@ -330,52 +330,54 @@ void mlir::omnimoe::emitNewLimits(KernelBuilder &k, FusedBlock block,
 //===----------------------------------------------------------------------===//
 
 ExactRows::ExactRows(KernelBuilder &k, const SumLimits &limits, TwoRows tokens,
-                     TwoRows &exist)
-    : k(k), limits(limits), tokens(tokens) {
+                     TwoRows &exist, Value lane)
+    : k(k), limits(limits), lane(lane) {
   for (int64_t half : {0, 1}) {
     Value bits = k.load(limits.anchors, k.toIndex(tokens[half]));
     exist[half] =
         k.both(exist[half], k.compare(CmpIPredicate::sge, bits, k.i32(0)));
     anchors[half] = fromBits(k, bits);
-    largest[half] = k.real(k.getF32Type(), 0.0);
   }
-  this->exist = exist;
+  isOdd = k.compare(CmpIPredicate::ne, k.both(lane, k.i32(1)), k.i32(0));
+  token = k.choose(isOdd, tokens[1], tokens[0]);
+  exists = k.choose(isOdd, exist[1], exist[0]);
+  largest = k.i32(0);
 }
 
 Value ExactRows::round(Value value, int64_t half) {
-  largest[half] = maxOf(k, largest[half], magnitude(k, value));
+  Value &own = unsettled[half];
+  own = own ? maxOf(k, own, magnitude(k, value)) : magnitude(k, value);
   Value sum = arith::AddFOp::create(k, value, anchors[half]);
   return arith::SubFOp::create(k, sum, anchors[half]);
 }
 
 void ExactRows::settle() {
-  // Maxima would be put off to where the last is needed.
-  SmallVector<Value> kept = holdInPlace(k, largest);
-  largest = {kept[0], kept[1]};
+  // An even lane takes over the first row, an odd one the second. Compilers do
+  // not move shuffles: maxima would be put off to where the last is needed.
+  Value kept = k.choose(isOdd, unsettled[1], unsettled[0]);
+  Value given = k.choose(isOdd, unsettled[0], unsettled[1]);
+  Value both = maxOf(k, kept, shuffleXor(k, given, 1, kWarp));
+  largest = k.max(largest, bitsOf(k, both));
+  unsettled = {};
 }
 
-void ExactRows::record(Value lane) {
-  Type f32 = k.getF32Type();
+void ExactRows::record() {
+  Value bits = k.max(largest, shuffleXor(k, largest, 2, kWarp));
   Value isFirst =
-      k.compare(CmpIPredicate::eq, k.both(lane, k.i32(3)), k.i32(0));
-  for (int64_t half : {0, 1}) {
-    // Four neighbouring lanes have a row.
-    Value bits = bitsOf(k, largest[half]);
-    for (int64_t mask : {1, 2})
-      bits = k.max(bits, shuffleXor(k, bits, mask, kWarp));
-    k.when(k.both(isFirst, exist[half]), [&] {
-      Value token = k.toIndex(tokens[half]);
-      memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::maxs, bits,
-                                  limits.largest, token);
-      // 2^kUnit / L times the magnitude, rounded up.
-      Value limit = k.both(bitsOf(k, anchors[half]), k.i32(kExponent));
-      Value perUnit =
-          fromBits(k, k.sub(k.i32((2 * 127 + kUnit) * kOneExponent), limit));
-      Value units = minMagnitude(k, times(k, fromBits(k, bits), perUnit),
-                                 k.real(f32, int64_t(1) << kUnit));
-      Value whole = arith::FPToSIOp::create(k, k.getI32Type(), units);
-      memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::addi,
-                                  k.add(whole, 1), limits.totals, token);
-    });
-  }
+      k.compare(CmpIPredicate::ult, k.both(lane, k.i32(3)), k.i32(2));
+  k.when(k.both(isFirst, exists), [&] {
+    Value row = k.toIndex(token);
+    memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::maxs, bits,
+                                limits.largest, row);
+    // 2^kUnit / L times the magnitude, rounded up.
+    Value anchor = k.choose(isOdd, anchors[1], anchors[0]);
+    Value limit = k.both(bitsOf(k, anchor), k.i32(kExponent));
+    Value perUnit =
+        fromBits(k, k.sub(k.i32((2 * 127 + kUnit) * kOneExponent), limit));
+    Value units = minMagnitude(k, times(k, fromBits(k, bits), perUnit),
+                               k.real(k.getF32Type(), int64_t(1) << kUnit));
+    Value whole = arith::FPToSIOp::create(k, k.getI32Type(), units);
+    memref::AtomicRMWOp::create(k, arith::AtomicRMWKind::addi, k.add(whole, 1),
+                                limits.totals, row);
+  });
 }

@@ -59,23 +59,25 @@ class ExactRows {
 public:
   /// Rows that are done stop to `exist`.
   ExactRows(KernelBuilder &k, const SumLimits &limits, TwoRows tokens,
-            TwoRows &exist);
+            TwoRows &exist, Value lane);
 
-  /// What loops carry from one turn to the next.
-  TwoRows largest;
+  /// What loops carry from one turn to the next: bits of a magnitude.
+  Value largest;
 
   /// What to add to row `half` instead of `value`.
   Value round(Value value, int64_t half);
-  /// To be done behind each few columns: what is rounded need not stay in
+  /// To be done behind each few columns: what was rounded need not stay in
   /// registers then.
   void settle();
   /// Records what the rows were given.
-  void record(Value lane);
+  void record();
 
 private:
   KernelBuilder &k;
   SumLimits limits;
-  TwoRows tokens, exist, anchors;
+  TwoRows anchors, unsettled;
+  Value lane, isOdd;
+  Value token, exists; ///< of the row that this lane records
 };
 
 } // namespace mlir::omnimoe

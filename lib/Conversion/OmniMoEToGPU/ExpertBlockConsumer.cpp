@@ -106,12 +106,12 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
   auto getCarried = [&](RingPosition position) {
     SmallVector<Value> values{position.stage, position.parity};
     if (exact)
-      llvm::append_range(values, exact->largest);
+      values.push_back(exact->largest);
     return values;
   };
   auto setLargest = [&](ValueRange carried) {
     if (exact)
-      exact->largest = {carried[2], carried[3]};
+      exact->largest = carried[2];
   };
   ValueRange end =
       k.loop(k.i32(0), k.i32(steps), k.i32(products), getCarried(at),
@@ -154,12 +154,12 @@ RingPosition ExpertBlockKernel::addToTokens(ArrayRef<Value> coefficients,
     row = k.compare(CmpIPredicate::ult, row, tile.last);
   std::optional<ExactRows> exact;
   if (limits)
-    exact.emplace(k, *limits, tokens, exist);
+    exact.emplace(k, *limits, tokens, exist, lane);
   RowSums sums(k, block.sum.getOut(), block.sum.getHiddenSize(), tokens, exist,
                lane);
   at = multiplyByDown(coefficients, sums, exact ? &*exact : nullptr, at);
   if (exact)
-    exact->record(lane);
+    exact->record();
   return at;
 }
 

@@ -38,9 +38,6 @@ RowSums::RowSums(KernelBuilder &k, Value out, int64_t elements, TwoRows rows,
 void RowSums::add(Value accumulators, Value column,
                   llvm::function_ref<Value(Value, int64_t)> round) {
   SmallVector<Value> sums = readAccumulators(k, accumulators);
-  if (round)
-    for (auto [i, sum] : llvm::enumerate(sums))
-      sum = round(sum, i / 2 % 2);
   for (int64_t half : {0, 1}) {
     Value pointer = movePointer(k, pointers[half], k.getF32Type(), column);
     // Neighbouring lanes have 2 columns each of two products of 8 columns; they
@@ -50,6 +47,9 @@ void RowSums::add(Value accumulators, Value column,
       for (int64_t e : {0, 1}) {
         low[e] = sums[8 * pair + 2 * half + e];
         high[e] = sums[8 * pair + 4 + 2 * half + e];
+        if (round)
+          for (Value *sum : {&low[e], &high[e]})
+            *sum = round(*sum, half);
         received[e] = NVVM::ShflOp::create(
             k, k.getF32Type(), k.i32(-1), k.choose(isOdd, low[e], high[e]),
             k.i32(1), k.i32(31), NVVM::ShflKind::bfly, UnitAttr());
