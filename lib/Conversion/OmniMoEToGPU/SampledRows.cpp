@@ -6,7 +6,8 @@
 // 2. Threads take the pairs in these columns. A pair loads its product,
 // computes
 //    its coefficient and adds it to its place: a token may have chosen an
-//    expert twice.
+//    expert twice. Sums that must not depend on their order take two rounds
+//    (`ExactCoefficients`).
 // 3. Threads load the coefficients where they stored their products.
 //
 //===----------------------------------------------------------------------===//

@@ -24,7 +24,7 @@ struct ExpertBlockShape {
   /// Whether products, coefficients and sums can be one kernel of a GPU, which
   /// adds to tokens in no fixed order.
   bool mayFuse = false;
-  /// Whether it must give the same bits all the same.
+  /// Whether its sums must not depend on that order.
   bool exact = false;
   int64_t products = 1; ///< tables that tokens are multiplied by
   /// Whether products are needed besides, as a gradient does.
