@@ -7,7 +7,6 @@ import pytest
 import omnimoe
 
 pytest.importorskip("torch")
-pytest.importorskip("ptx_warpgroups")
 DRIVER = Path(omnimoe.__file__).parents[2] / "test" / "Runtime" / "libomnimoe-fake-cuda.so"
 
 
