@@ -78,7 +78,7 @@ def test_tuning_changes_the_choice(fresh_cache, dense_wins):
     function(*args)
     assert function.executables[0].schedule == "token_centric"
     tuned = omnimoe.compile(function, args=args, tune=True)
-    each = ["dense", "expert_centric", "token_centric"]
+    each = ["dense", "expert_centric", "hybrid", "token_centric"]
     assert dense_wins == [(tokens, each) for tokens in (1, 4, 16, 40)]
     assert tuned.schedule_for(TOKENS) == "dense" and tuned.schedule_for(1) != "dense"
     assert_close(function(*args), reference.experts(*ARGUMENTS), "f32")
@@ -116,7 +116,7 @@ def test_what_fails_is_left_out(fresh_cache, monkeypatch):
 
     monkeypatch.setattr(_tune, "compile_text", refuse_dense)
     tuned = omnimoe.compile(omnimoe.experts, args=ARGUMENTS, tune=True)
-    assert set(tuned.schedules[0].measured) == {"expert_centric", "token_centric"}
+    assert set(tuned.schedules[0].measured) == {"expert_centric", "hybrid", "token_centric"}
 
 
 def test_without_a_cache_folder(fresh_cache, dense_wins, monkeypatch, caplog):

@@ -5,7 +5,7 @@
 // A schedule that was asked for and cannot be had is an error that says what it
 // takes; it takes more where results must be the same every time.
 
-// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available on target 'sm_90a' here: {{.*}} values of a pair; for deterministic results, atomic experts, and sums that start from zeros, of 8192 choices at most
+// CHECK: error: 'omnimoe.combine' op schedule 'expert_centric' is not available on target 'sm_90a' here: {{.*}} atomic experts; for deterministic results, atomic experts, and sums that start from zeros, of 8192 choices at most
 // HYBRID: error: 'omnimoe.combine' op schedule 'hybrid' is not available on target 'sm_90a' for deterministic results: it adds to tokens in no fixed order
 func.func @f32(%x: tensor<?x512xf32>, %w: tensor<4096x512xf32>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xf32>, tensor<4096x512xf32>, tensor<?x16xi32>) outs(%s0 : tensor<?x16xf32>) -> tensor<?x16xf32>

@@ -25,11 +25,6 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     (`column_tile`). Operations that already carry a schedule
     are left alone.
 
-    With `deterministic`, sums of a block that goes `expert_centric` on a GPU are
-    marked `omnimoe.exact`: they must not depend on their order. That takes sums
-    which start from zeros, of 8,192 choices at most; other blocks go token by
-    token.
-
     What was measured counts more than estimates. `measured` holds, for a block
     of a name, the seconds that schedules took at some T; between two of them the
     seconds lie on a line, beyond the last they grow with T. From the
