@@ -75,6 +75,7 @@ def test_many_tiles():
     assert float((y[few].double() - expected).norm() / expected.norm()) < 4e-3
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("ids", ["one", "wild"])
 def test_ids(ids):
     check(make_experts(1, 300, 128, 256, 12, dtype="bf16", ids=ids))
@@ -89,6 +90,7 @@ def test_repeated_experts():
     check(arguments._replace(ids=arguments.ids // 64 * 64, weights=weights))
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("scale", [256, 1 / 256])
 def test_limits_that_do_not_fit(scale):
     """The first choices say nothing of the others: such tokens are computed twice."""
