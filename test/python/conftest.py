@@ -74,3 +74,17 @@ def run_python():
         return done
 
     return run
+
+
+@pytest.fixture
+def run_on_fake_gpu(run_python, tmp_path):
+    """Runs a script where a driver for tests takes the launches of a GPU."""
+    driver = Path(omnimoe.__file__).parents[2] / "test" / "Runtime" / "libomnimoe-fake-cuda.so"
+    if not driver.exists():
+        pytest.skip(f"the driver for tests is not built: {driver}")
+    return lambda script: run_python(
+        script,
+        OMNIMOE_CUDA_DRIVER=driver,
+        OMNIMOE_CACHE_DIR=tmp_path / "cache",
+        FAKE_CUDA="devices=1",
+    )

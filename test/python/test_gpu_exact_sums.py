@@ -1,25 +1,15 @@
 """Sums that do not depend on their order, without a GPU: see exact_sums.py."""
 
-from pathlib import Path
-
 import pytest
 
-import omnimoe
-
 pytest.importorskip("torch")
-DRIVER = Path(omnimoe.__file__).parents[2] / "test" / "Runtime" / "libomnimoe-fake-cuda.so"
 
 
 @pytest.fixture
-def run(run_python, tmp_path):
-    if not DRIVER.exists():
-        pytest.skip(f"the driver for tests is not built: {DRIVER}")
-    return lambda script: run_python(
+def run(run_on_fake_gpu):
+    return lambda script: run_on_fake_gpu(
         "import numpy as np\nfrom exact_sums import check, make\n"
-        "x, up, down, weights, ids = arrays = make(40, 100, 128, 9)\n" + script,
-        OMNIMOE_CUDA_DRIVER=DRIVER,
-        OMNIMOE_CACHE_DIR=tmp_path / "cache",
-        FAKE_CUDA="devices=1",
+        "x, up, down, weights, ids = arrays = make(40, 100, 128, 9)\n" + script
     )
 
 

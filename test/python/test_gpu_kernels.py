@@ -1,24 +1,14 @@
 """What kernels compute, without a GPU: see interpreted.py."""
 
-from pathlib import Path
-
 import pytest
 
-import omnimoe
-
 pytest.importorskip("torch")
-DRIVER = Path(omnimoe.__file__).parents[2] / "test" / "Runtime" / "libomnimoe-fake-cuda.so"
 
 
 @pytest.fixture
-def check(run_python, tmp_path):
-    if not DRIVER.exists():
-        pytest.skip(f"the driver for tests is not built: {DRIVER}")
-    return lambda script: run_python(
-        "import numpy as np\nfrom interpreted import *\n" + script,
-        OMNIMOE_CUDA_DRIVER=DRIVER,
-        OMNIMOE_CACHE_DIR=tmp_path / "cache",
-        FAKE_CUDA="devices=1",
+def check(run_on_fake_gpu):
+    return lambda script: run_on_fake_gpu(
+        "import numpy as np\nfrom interpreted import *\n" + script
     )
 
 
