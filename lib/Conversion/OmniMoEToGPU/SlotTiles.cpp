@@ -27,6 +27,10 @@ static constexpr int64_t kTilesThreads = 1024, kCellsThreads = 256;
 static constexpr int64_t kBlocksPerUnit = 8;
 /// A tile of so many pairs is sorted in shared memory.
 static constexpr int64_t kNearPairs = 3072;
+/// Slots with so many pairs each, on average, are shared out evenly: tiles that
+/// are full have more pairs than they ask for ahead. With fewer, tiles of
+/// different sizes are better, as blocks then add to tokens at different times.
+static constexpr int64_t kCrowdedPairs = 16;
 /// Counters of a block of columns: lanes take turns, so that fewer of them meet
 /// at one.
 static constexpr int64_t kCounters = 4;
@@ -218,10 +222,17 @@ private:
       Value isHere = k.both(k.compare(CmpIPredicate::ule, first, wanted),
                             k.compare(CmpIPredicate::ult, wanted, end));
       k.when(isHere, [&] {
-        Value slot = k.add(k.load(binSlots, {bin, k.index(0)}),
-                           k.mul(k.sub(wanted, first), kSlotTileRows));
-        Value last = k.min(k.add(slot, kSlotTileRows),
-                           k.load(binSlots, {bin, k.index(1)}));
+        Value binStart = k.load(binSlots, {bin, k.index(0)});
+        Value binEnd = k.load(binSlots, {bin, k.index(1)});
+        Value slots = k.sub(binEnd, binStart);
+        Value pairs = k.sub(k.load(block.getStarts(), k.toIndex(binEnd)),
+                            k.load(block.getStarts(), k.toIndex(binStart)));
+        Value isCrowded =
+            k.compare(CmpIPredicate::ugt, pairs, k.mul(slots, kCrowdedPairs));
+        Value rows = k.choose(isCrowded, ceilDiv(slots, k.sub(end, first)),
+                              k.i32(kSlotTileRows));
+        Value slot = k.add(binStart, k.mul(k.sub(wanted, first), rows));
+        Value last = k.min(k.add(slot, rows), binEnd);
         Value group = k.toI32(
             arith::RemUIOp::create(k, bin, k.index(block.getNumGroups())));
         for (auto [i, value] : llvm::enumerate(std::array{group, slot, last})) {

@@ -146,8 +146,7 @@ mlir::omnimoe::estimateSchedule(ScheduleAttr schedule,
   if (target.isGPU() && schedule.getKind() == ScheduleKind::TokenCentric) {
     double t = std::max<int64_t>(tokens, 1);
     return estimateTokenCentricOnGPU(
-        {shape, t, t * shape.topK, target, double(units)},
-        schedule.getPairSplit());
+        {shape, t, t * shape.topK, target, double(units)}, schedule);
   }
   for (const ScheduleEstimate &estimate :
        estimateSchedules(schedule.getContext(), shape, tokens, target, units))

@@ -52,8 +52,9 @@ static constexpr int64_t kLanes = 32, kAccessBytes = 16;
 /// but whole lines of the cache. A slice has this share of the cache.
 static constexpr int64_t kMinTeam = 8;
 static constexpr double kSliceShare = 0.5;
-/// Tables up to this share of the cache are held by it anyway.
-static constexpr double kHeldShare = 0.8;
+/// How much faster rows of a slice come than those of whole tables, and what is
+/// left of a launch that follows another.
+static constexpr double kSliceSpeedup = 1.45, kSecondsPerNextLaunch = 1e-6;
 
 namespace {
 /// What one token is expected to have in `rows` groups.
@@ -87,6 +88,11 @@ static Occupancy estimateOccupancy(double rows, double columns, double topK) {
   return result;
 }
 
+/// Both of a stream of bytes and of a chain of accesses are to be waited for.
+static double streamAndChain(double stream, double chain) {
+  return std::pow(std::pow(stream, 4) + std::pow(chain, 4), 0.25);
+}
+
 /// A GPU hides latency by many blocks: then a pair costs its bytes. A block
 /// that has the chip to itself takes the latency of each of its passes, one for
 /// all of its pairs if they fit into registers, two otherwise (products and
@@ -98,13 +104,31 @@ static double tokenCentricSecondsOnGPU(const Workload &w, int64_t split) {
   double passes = perBlock <= kPairsInRegisters
                       ? 1
                       : w.tables() * std::ceil(perBlock / kPairsPerPass);
-  double stream = bytes / w.streamRate(), chain = passes * kSecondsPerPass;
-  double seconds = std::pow(std::pow(stream, 4) + std::pow(chain, 4), 0.25);
+  double seconds =
+      streamAndChain(bytes / w.streamRate(), passes * kSecondsPerPass);
   if (split == 1)
     return seconds + kSecondsPerLaunch;
   double sums = 2 * blocks * w.shape.hiddenSize * sizeof(float);
   return seconds + sums / (w.target.getMemoryGbps() * 1e9) +
          2 * kSecondsPerLaunch;
+}
+
+/// Products first, then sums, whose coefficients are known, slice by slice of
+/// the vectors: each table has the cache for itself, and a slice is read from
+/// memory once. A warp sums up a token's pairs, some at a time.
+static double slicedSecondsOnGPU(const Workload &w, int64_t columns) {
+  double products = w.tables() - 1, chosen = w.shape.topK * w.shape.width;
+  double bytes = w.pairs * w.shape.width * w.rowBytes();
+  double fromMemory = std::min(bytes, w.bytesOfTable());
+  double sums = fromMemory / w.memoryRate() +
+                (bytes - fromMemory) / (kSliceSpeedup * w.cacheRate());
+  double lanes = double(columns) * w.shape.elementBytes / kAccessBytes;
+  double pairsPerTurn = kPairsPerPass * kLanes / lanes;
+  return streamAndChain(products * bytes /
+                            w.streamRate(products * w.bytesOfTable()),
+                        products * chosen / kPairsPerPass * kSecondsPerPass) +
+         streamAndChain(sums, chosen / pairsPerTurn * kSecondsPerPass) +
+         kSecondsPerLaunch + kSecondsPerNextLaunch;
 }
 
 static bool maySplit(const ExpertBlockShape &shape, int64_t tokens,
@@ -126,6 +150,19 @@ static ScheduleEstimate bestTokenCentricOnGPU(MLIRContext *context,
                                 /*group_size=*/0, /*token_tile=*/1, split),
               seconds};
   }
+  // Products that are needed by others are apart from the sums anyway.
+  if (w.shape.keepsProducts)
+    return best;
+  int64_t columns =
+      chooseColumnTile(w.shape, int64_t(w.tokens), w.target, w.tables());
+  if (!columns)
+    return best;
+  double seconds = slicedSecondsOnGPU(w, columns);
+  if (seconds < best.seconds)
+    best = {ScheduleAttr::get(context, ScheduleKind::TokenCentric,
+                              /*group_size=*/0, kSlicedTokens, /*pair_split=*/1,
+                              columns),
+            seconds};
   return best;
 }
 
@@ -294,19 +331,24 @@ mlir::omnimoe::estimateSchedulesOnGPU(MLIRContext *context, const Workload &w) {
 }
 
 std::optional<double>
-mlir::omnimoe::estimateTokenCentricOnGPU(const Workload &w, int64_t split) {
+mlir::omnimoe::estimateTokenCentricOnGPU(const Workload &w,
+                                         ScheduleAttr schedule) {
+  if (int64_t columns = schedule.getColumnTile())
+    return slicedSecondsOnGPU(w, columns);
+  int64_t split = schedule.getPairSplit();
   if (!maySplit(w.shape, int64_t(w.tokens), int64_t(w.units), split))
     return std::nullopt;
   return tokenCentricSecondsOnGPU(w, split);
 }
 
 int64_t mlir::omnimoe::chooseColumnTile(const ExpertBlockShape &shape,
-                                        int64_t tokens, TargetAttr target) {
+                                        int64_t tokens, TargetAttr target,
+                                        int64_t tables) {
   double vectors = double(shape.numExperts) * shape.width;
   int64_t rowBytes = shape.hiddenSize * shape.elementBytes;
   // Vectors that are read once are in no cache, however they are cut.
   if (!target.isGPU() ||
-      vectors * rowBytes <= kHeldShare * target.getL2Bytes() ||
+      tables * vectors * rowBytes <= kHeldShare * target.getL2Bytes() ||
       double(tokens) * shape.topK * shape.width < vectors)
     return 0;
   for (int64_t lanes = kLanes; lanes >= kMinTeam; lanes /= 2) {

@@ -33,8 +33,8 @@ using namespace mlir::omnimoe;
 static constexpr int64_t kMaxProbedTokens = 1 << 17;
 /// Another version must win by this factor to be worth its code.
 static constexpr double kVersionGain = 1.1;
-/// Tokens of a tile that has few columns: one for each warp of a small block.
-static constexpr int64_t kSlicedTokens = 4;
+/// As must a blend of two schedules, against one of them.
+static constexpr double kBlendGain = 1.03;
 /// T at which an unbounded range's estimates are reported.
 static constexpr int64_t kReportedTokens = 1024;
 
@@ -154,21 +154,44 @@ struct SelectSchedulePass
     for (int64_t tokens = 1; tokens <= kMaxProbedTokens; tokens *= 2)
       probed.push_back(tokens);
     llvm::sort(probed);
+    // What many tokens take, a new version takes too if that is about as good:
+    // it need not end then. A blend of two schedules has to be worth its code.
+    Candidates ofMost = getCandidates(probed.back(), shape, known);
+    const ScheduleEstimate *bestOfMost = choose(ofMost);
+    if (bestOfMost && !forced &&
+        bestOfMost->schedule.getKind() == ScheduleKind::Hybrid)
+      for (const ScheduleEstimate &estimate : ofMost.estimates) {
+        std::optional<double> seconds =
+            getSeconds(estimate.schedule, ofMost, shape);
+        if (estimate.schedule.getKind() == ScheduleKind::ExpertCentric &&
+            seconds && *seconds < kBlendGain * bestOfMost->seconds) {
+          bestOfMost = &estimate;
+          break;
+        }
+      }
+    auto isAboutAsGood = [&](ScheduleAttr schedule,
+                             const Candidates &candidates,
+                             const ScheduleEstimate *best) {
+      std::optional<double> seconds = getSeconds(schedule, candidates, shape);
+      return seconds && *seconds < kVersionGain * best->seconds;
+    };
     for (int64_t tokens : probed) {
       Candidates candidates = getCandidates(tokens, shape, known);
       const ScheduleEstimate *best = choose(candidates);
-      if (!best)
+      if (!best || !bestOfMost)
         return {};
+      ScheduleAttr chosen =
+          isAboutAsGood(bestOfMost->schedule, candidates, best)
+              ? bestOfMost->schedule
+              : best->schedule;
       if (versions.empty()) {
-        versions.push_back(
-            {0, ShapedType::kDynamic, best->schedule, candidates, name});
+        versions.push_back({0, ShapedType::kDynamic, chosen, candidates, name});
         continue;
       }
       Version &last = versions.back();
-      // What the last version would take here, with the tile it has.
-      std::optional<double> same = getSeconds(last.schedule, candidates, shape);
+      // The last version with the tile that it has.
       if (best->schedule == last.schedule ||
-          (same && *same < kVersionGain * best->seconds)) {
+          isAboutAsGood(last.schedule, candidates, best)) {
         // A range is reported at a T that was measured, if it has one.
         if (last.candidates.measured.empty() && !candidates.measured.empty())
           last.candidates = candidates;
@@ -176,7 +199,7 @@ struct SelectSchedulePass
       }
       last.maxTokens = tokens;
       versions.push_back(
-          {tokens, ShapedType::kDynamic, best->schedule, candidates, name});
+          {tokens, ShapedType::kDynamic, chosen, candidates, name});
     }
     // The common case is reported at a common size.
     if (versions.size() == 1) {
@@ -193,9 +216,17 @@ struct SelectSchedulePass
            });
   }
 
+  /// Columns are those of a sum, in whose tiles products are not then.
+  ScheduleAttr ofProducts(ScheduleAttr schedule) {
+    if (!schedule.getColumnTile())
+      return schedule;
+    return ScheduleAttr::get(&getContext(), schedule.getKind(),
+                             schedule.getGroupSize(), /*tokenTile=*/1);
+  }
+
   void setSchedule(Operation *op, ScheduleAttr schedule) {
     if (auto matmul = dyn_cast<GroupedMatmulOp>(op)) {
-      matmul.setScheduleAttr(schedule);
+      matmul.setScheduleAttr(ofProducts(schedule));
     } else if (auto combine = dyn_cast<CombineOp>(op)) {
       combine.setScheduleAttr(schedule);
       if (deterministic && target.isGPU() &&
@@ -221,7 +252,7 @@ struct SelectSchedulePass
         chosen = ScheduleAttr::get(&getContext(), chosen.getKind(),
                                    chosen.getGroupSize(), kSlicedTokens,
                                    /*pair_split=*/1, columns);
-    op.setScheduleAttr(chosen);
+    op.setScheduleAttr(isa<CombineOp>(op) ? chosen : ofProducts(chosen));
   }
 
   /// True if products are best computed expert by expert: then the table is
@@ -357,6 +388,9 @@ struct SelectSchedulePass
     if (int64_t split = version.schedule.getPairSplit(); split > 1)
       entries.push_back(
           builder.getNamedAttr("pair_split", builder.getI64IntegerAttr(split)));
+    if (int64_t columns = version.schedule.getColumnTile())
+      entries.push_back(builder.getNamedAttr(
+          "column_tile", builder.getI64IntegerAttr(columns)));
     return builder.getDictionaryAttr(entries);
   }
 

@@ -91,12 +91,35 @@ static bool isTiledAlone(Operation *op, TargetAttr target) {
   return cutsColumns(op) || (isa<RouteOp>(op) && target.isGPU());
 }
 
+/// True if nothing but `value` needs products of a `grouped_matmul` that it is
+/// made of.
+static bool isMadeOfOwnProducts(Value value) {
+  Operation *producer = value.getDefiningOp();
+  auto isOnlyUse = [](Value result) {
+    return llvm::count_if(result.getUses(), [](OpOperand &use) {
+             return !isa<tensor::DimOp>(use.getOwner());
+           }) == 1;
+  };
+  if (!producer || !isOnlyUse(value))
+    return false;
+  if (isa<GroupedMatmulOp>(producer))
+    return true;
+  auto payload = dyn_cast<linalg::GenericOp>(producer);
+  return payload && llvm::any_of(payload.getDpsInputs(), isMadeOfOwnProducts);
+}
+
 /// The operands of `op` that its tiles take slices of, or other cheap values.
 static OperandRange getSlicedOperands(Operation *op, TargetAttr target) {
   // The pairs of an expert may be anywhere in the batch, and tensor cores take
   // their operands from memory that all blocks see.
   if (cutsExperts(op) || (target.isGPU() && matchMatrixProduct(op)))
     return cast<DestinationStyleOpInterface>(op).getDpsInits();
+  // Products in the tile would be computed again for every slice of a sum.
+  if (auto combine = dyn_cast<CombineOp>(op))
+    if (std::optional<ScheduleAttr> schedule = combine.getSchedule();
+        schedule && schedule->getColumnTile() &&
+        isMadeOfOwnProducts(combine.getCoefficients()))
+      return combine.getDpsInits();
   return op->getOperands();
 }
 

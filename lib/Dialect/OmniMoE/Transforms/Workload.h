@@ -15,6 +15,10 @@ namespace mlir::omnimoe {
 /// are chosen more often.
 inline constexpr double kNearCacheSpeedup = 4;
 inline constexpr double kNearCacheSpeedupOnGPU = 1.25, kFavouredShare = 1.5;
+/// Tables up to this share of a GPU's cache are held by it anyway. Where they
+/// take more and fit as some rows are chosen more often, scattered rows take so
+/// much longer.
+inline constexpr double kHeldShare = 0.8, kBarelyHeldFactor = 1.1;
 
 /// What every estimate starts from.
 struct Workload {
@@ -29,21 +33,28 @@ struct Workload {
   }
   /// Tables of vectors: those that tokens are multiplied by, and the last.
   double tables() const { return shape.products + 1; }
-  double tableBytes() const {
-    return tables() * shape.numExperts * shape.width * rowBytes();
+  double bytesOfTable() const {
+    return shape.numExperts * shape.width * rowBytes();
   }
-  /// Bytes a second at which scattered rows of the tables arrive: the part of
-  /// them that the second-level caches hold comes faster.
-  double streamRate() const {
-    double cache = target.getCacheGbps() * 1e9 * units;
-    double memory = std::min(cache, target.getMemoryGbps() * 1e9);
+  double tableBytes() const { return tables() * bytesOfTable(); }
+  double cacheRate() const { return target.getCacheGbps() * 1e9 * units; }
+  double memoryRate() const {
+    return std::min(cacheRate(), target.getMemoryGbps() * 1e9);
+  }
+  /// Bytes a second at which scattered rows of tables of `size` bytes arrive:
+  /// the part of them that the second-level caches hold comes faster.
+  double streamRate(double size) const {
     bool isGPU = target.isGPU();
     double cached = (isGPU ? kFavouredShare : 1.0) * target.getL2Bytes();
-    double held = std::min(1.0, cached / tableBytes());
-    double beyond = tableBytes() <= target.getLlcBytes() ? cache : memory;
-    double near = (isGPU ? kNearCacheSpeedupOnGPU : kNearCacheSpeedup) * cache;
+    double held = std::min(1.0, cached / size);
+    double beyond = size <= target.getLlcBytes() ? cacheRate() : memoryRate();
+    double near =
+        (isGPU ? kNearCacheSpeedupOnGPU : kNearCacheSpeedup) * cacheRate();
+    if (isGPU && size <= cached && size > kHeldShare * target.getL2Bytes())
+      near /= kBarelyHeldFactor;
     return 1 / (held / near + (1 - held) / beyond);
   }
+  double streamRate() const { return streamRate(tableBytes()); }
   /// Tokens run in at most `units` parts; a few tokens leave units idle.
   double busyUnits() const { return std::min(tokens, units) / units; }
 };
@@ -68,10 +79,10 @@ inline double groupsPerToken(const ExpertBlockShape &shape, double groups) {
 SmallVector<ScheduleEstimate> estimateSchedulesOnGPU(MLIRContext *context,
                                                      const Workload &w);
 
-/// The seconds of the token-centric schedule on a GPU with the pairs of a token
-/// in `split` parts, if it suits that many tokens.
+/// The seconds of the token-centric `schedule` on a GPU, if it suits that many
+/// tokens.
 std::optional<double> estimateTokenCentricOnGPU(const Workload &w,
-                                                int64_t split);
+                                                ScheduleAttr schedule);
 
 } // namespace mlir::omnimoe
 

@@ -1,7 +1,8 @@
 // RUN: omni-opt %s --omnimoe-attach-target=chip=sm_90a --omnimoe-select-schedule --split-input-file | FileCheck %s
 
 // What the cost model chooses on an H100, for bf16. Few choices of few experts are
-// streamed token by token, split over blocks where tokens are few; many choices go
+// streamed token by token, split over blocks where tokens are few, and with sums in
+// slices of the vectors where these are met often but do not fit the cache; many choices go
 // to tensor cores, group by group: a row of the grid, a part of one, or neighbours
 // where N is no square. Rows of many single choices leave these to the tokens
 // (hybrid); where a token chose something of almost every block, all experts are
@@ -31,7 +32,8 @@ func.func @t16_n102400_k512(%x: tensor<16x1024xbf16>, %w: tensor<102400x1024xbf1
 
 // CHECK:       omnimoe.schedules = [{{.*}}estimates = {dense = {{.*}}, expert_centric = {{.*}}, hybrid = {{.*}}, token_centric = {{.*}}}, {{.*}}schedule = "token_centric", tokens = 256 : i64}]
 // CHECK-LABEL: func.func @t256_n102400_k512(
-// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 2>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
 func.func @t256_n102400_k512(%x: tensor<256x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<256x512xi32>, %s0: tensor<256x512xf32>, %y0: tensor<256x1024xf32>) -> tensor<256x1024xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<256x1024xbf16>, tensor<102400x1024xbf16>, tensor<256x512xi32>) outs(%s0 : tensor<256x512xf32>) -> tensor<256x512xf32>
   %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<256x512xf32>, tensor<102400x1024xbf16>, tensor<256x512xi32>) outs(%y0 : tensor<256x1024xf32>) -> tensor<256x1024xf32>
@@ -84,9 +86,10 @@ func.func @t4096_n4096_k16(%x: tensor<4096x1024xbf16>, %w: tensor<4096x1024xbf16
 
 // -----
 
-// CHECK:       omnimoe.schedules = [{{.*}}estimates = {dense = {{.*}}, expert_centric = {{.*}}, hybrid = {{.*}}, token_centric = {{.*}}}, {{.*}}schedule = "token_centric", tokens = 4096 : i64}]
+// CHECK:       omnimoe.schedules = [{{.*}}column_tile = 256 : i64, estimates = {dense = {{.*}}, expert_centric = {{.*}}, hybrid = {{.*}}, token_centric = {{.*}}}, {{.*}}schedule = "token_centric", tokens = 4096 : i64}]
 // CHECK-LABEL: func.func @t4096_n16384_k64(
-// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+// CHECK:         omnimoe.grouped_matmul {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1>}
+// CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 256>}
 func.func @t4096_n16384_k64(%x: tensor<4096x1024xbf16>, %w: tensor<16384x1024xbf16>, %e: tensor<4096x64xi32>, %s0: tensor<4096x64xf32>, %y0: tensor<4096x1024xf32>) -> tensor<4096x1024xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<4096x1024xbf16>, tensor<16384x1024xbf16>, tensor<4096x64xi32>) outs(%s0 : tensor<4096x64xf32>) -> tensor<4096x64xf32>
   %y = omnimoe.combine to_tokens ins(%s, %w, %e : tensor<4096x64xf32>, tensor<16384x1024xbf16>, tensor<4096x64xi32>) outs(%y0 : tensor<4096x1024xf32>) -> tensor<4096x1024xf32>

@@ -78,19 +78,56 @@ func.func @sliced(%a: tensor<?x16xf32>, %v: tensor<4096x512xbf16>, %e: tensor<?x
   return %z, %w : tensor<?x512xbf16>, tensor<?x512xf32>
 }
 
-// A tile with products is not cut: each piece of a row would need them again.
+// Products that the coefficients of a sliced sum are made of have tiles of their
+// own, with what makes coefficients of them: each slice would need them again.
 
-// CHECK-LABEL: func.func @products_in_the_tile
-// CHECK:         scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK-LABEL: func.func @products_before_slices
+// CHECK:         %[[A:.*]] = scf.forall (%{{.*}}) in (%{{.*}})
 // CHECK:           omnimoe.grouped_matmul
-// CHECK:           omnimoe.combine to_tokens
-func.func @products_in_the_tile(%x: tensor<?x512xbf16>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %s0: tensor<?x16xf32>, %y0: tensor<?x512xf32>)
-    -> tensor<?x512xf32> {
+// CHECK:           arith.mulf
+// CHECK-NOT:       omnimoe.combine
+// CHECK:         scf.forall (%[[C:[a-z0-9]*]], %[[T:[a-z0-9]*]]) = (0, 0) to (512, %{{.*}}) step (128, 4)
+// CHECK-NOT:       omnimoe.grouped_matmul
+// CHECK-NOT:       arith.mulf
+// CHECK:           %[[PART:.*]] = tensor.extract_slice %[[A]][%[[T]], 0]
+// CHECK:           omnimoe.combine to_tokens ins(%[[PART]],
+// CHECK:         return
+func.func @products_before_slices(%x: tensor<?x512xbf16>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %g: tensor<?x16xf32>, %s0: tensor<?x16xf32>,
+    %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
   %s = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, tensor<?x16xi32>)
-    outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x16xf32>
-  %y = omnimoe.combine to_tokens ins(%s, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 1>} -> tensor<?x16xf32>
+  %a = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%s, %g : tensor<?x16xf32>, tensor<?x16xf32>) outs(%s0 : tensor<?x16xf32>) {
+  ^bb0(%p: f32, %weight: f32, %o: f32):
+    %m = arith.mulf %p, %weight : f32
+    linalg.yield %m : f32
+  } -> tensor<?x16xf32>
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
     outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x512xf32>
   return %y : tensor<?x512xf32>
+}
+
+// Products that are a result as well are there already: what makes coefficients of
+// them is in the tile.
+
+// CHECK-LABEL: func.func @products_are_results
+// CHECK:         omnimoe.grouped_matmul
+// CHECK:         scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (512, %{{.*}}) step (128, 4)
+// CHECK:           arith.mulf
+// CHECK:           omnimoe.combine to_tokens
+func.func @products_are_results(%x: tensor<?x512xbf16>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %g: tensor<?x16xf32>, %s0: tensor<?x16xf32>,
+    %y0: tensor<?x512xf32>) -> (tensor<?x512xf32>, tensor<?x16xf32>) {
+  %s = omnimoe.grouped_matmul ins(%x, %v, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%s0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 1>} -> tensor<?x16xf32>
+  %a = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]}
+    ins(%s, %g : tensor<?x16xf32>, tensor<?x16xf32>) outs(%s0 : tensor<?x16xf32>) {
+  ^bb0(%p: f32, %weight: f32, %o: f32):
+    %m = arith.mulf %p, %weight : f32
+    linalg.yield %m : f32
+  } -> tensor<?x16xf32>
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>} -> tensor<?x512xf32>
+  return %y, %s : tensor<?x512xf32>, tensor<?x16xf32>
 }
 
 // Products that go expert by expert start from zeros, for the pairs of no expert,

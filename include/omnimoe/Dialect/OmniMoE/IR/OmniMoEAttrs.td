@@ -44,7 +44,8 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     in order; it must divide K. 1 means that they are not cut. `column_tile` is
     the number of columns that one tile of a sum to tokens works on
     (token_centric): all tokens meet one slice of the vectors, which a cache
-    holds, before the next; it must divide D. 0 means that columns are not cut.
+    holds, before the next, and the products that coefficients are made of come
+    before all sums; it must divide D. 0 means that columns are not cut.
     `min_pairs`, at least 2, is the number of choices in one group from which on a
     token's pairs of that group are computed expert by expert (hybrid).
 

@@ -80,9 +80,12 @@ inline constexpr double kChunkShare = 0.35;
 
 /// The columns of a tile of sums to tokens whose coefficients are known, so
 /// that the slice of all vectors that a tile reads stays in a GPU's cache until
-/// all tokens have met it; 0 where whole rows are as good.
+/// all tokens have met it; 0 where whole rows are as good. If coefficients are
+/// not known yet, whole rows of `tables` tables have to share the cache.
 int64_t chooseColumnTile(const ExpertBlockShape &shape, int64_t tokens,
-                         TargetAttr target);
+                         TargetAttr target, int64_t tables = 1);
+/// Tokens of such a tile, a warp each.
+inline constexpr int64_t kSlicedTokens = 4;
 
 /// True if a block of a GPU can own an expert in products: each of its threads
 /// then has one access of a row.
