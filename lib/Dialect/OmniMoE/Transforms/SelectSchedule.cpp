@@ -34,7 +34,7 @@ static constexpr int64_t kMaxProbedTokens = 1 << 17;
 /// Another version must win by this factor to be worth its code.
 static constexpr double kVersionGain = 1.1;
 /// As must a blend of two schedules, against one of them.
-static constexpr double kBlendGain = 1.03;
+static constexpr double kBlendGain = 1.015;
 /// T at which an unbounded range's estimates are reported.
 static constexpr int64_t kReportedTokens = 1024;
 

@@ -28,7 +28,7 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
 
     A new version starts where another schedule wins by 10 %. If what suits the
     most tokens is within 10 % there, it takes that, so as not to end soon; for
-    that, `hybrid` must win by 3 % against `expert_centric`.
+    that, `hybrid` must win by 1.5 % against `expert_centric`.
 
     What was measured counts more than estimates. `measured` holds, for a block
     of a name, the seconds that schedules took at some T; between two of them the
