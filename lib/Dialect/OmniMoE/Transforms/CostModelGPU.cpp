@@ -150,8 +150,9 @@ static ScheduleEstimate bestTokenCentricOnGPU(MLIRContext *context,
                                 /*group_size=*/0, /*token_tile=*/1, split),
               seconds};
   }
-  // Products that are needed by others are apart from the sums anyway.
-  if (w.shape.keepsProducts)
+  // Products that are needed by others are apart from the sums anyway. Those of
+  // wide experts would take much memory.
+  if (w.shape.keepsProducts || w.shape.width > 1)
     return best;
   int64_t columns =
       chooseColumnTile(w.shape, int64_t(w.tokens), w.target, w.tables());

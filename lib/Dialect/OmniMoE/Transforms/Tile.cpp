@@ -199,8 +199,10 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
       ScheduleAttr schedule = op->getAttrOfType<ScheduleAttr>("schedule");
       if (!schedule)
         continue;
-      tile = scheduled ? std::min(tile, schedule.getTokenTile())
-                       : schedule.getTokenTile();
+      int64_t own = schedule.getTokenTile();
+      if (isGPU && own == 0)
+        own = kTokensPerBlock;
+      tile = scheduled ? std::min(tile, own) : own;
       scheduled = true;
     }
     return tile;

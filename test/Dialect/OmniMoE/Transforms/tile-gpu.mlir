@@ -78,6 +78,17 @@ func.func @sliced(%a: tensor<?x16xf32>, %v: tensor<4096x512xbf16>, %e: tensor<?x
   return %z, %w : tensor<?x512xbf16>, tensor<?x512xf32>
 }
 
+// A schedule that names no number of tokens leaves it to the pass.
+
+// CHECK-LABEL: func.func @no_token_tile
+// CHECK:         scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK:           omnimoe.combine to_tokens
+func.func @no_token_tile(%a: tensor<?x16xf32>, %v: tensor<4096x512xbf16>, %e: tensor<?x16xi32>, %y0: tensor<?x512xf32>) -> tensor<?x512xf32> {
+  %y = omnimoe.combine to_tokens ins(%a, %v, %e : tensor<?x16xf32>, tensor<4096x512xbf16>, tensor<?x16xi32>)
+    outs(%y0 : tensor<?x512xf32>) {schedule = #omnimoe.schedule<token_centric>} -> tensor<?x512xf32>
+  return %y : tensor<?x512xf32>
+}
+
 // Products that the coefficients of a sliced sum are made of have tiles of their
 // own, with what makes coefficients of them: each slice would need them again.
 

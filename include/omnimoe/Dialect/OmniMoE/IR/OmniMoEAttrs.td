@@ -39,9 +39,9 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     that one dispatch group holds (expert_centric) or that one dense block
     holds (dense); 0 means that the schedule has no groups. `token_tile` is the
     largest number of tokens one parallel tile works on; 0 means one tile a
-    thread. `pair_split` is the number of equal parts that the pairs of a token
-    are cut into (token_centric), each summed on its own and the sums then added
-    in order; it must divide K. 1 means that they are not cut. `column_tile` is
+    thread, and on a GPU what suits a block. `pair_split` is the number of equal
+    parts that the pairs of a token are cut into (token_centric), each summed on
+    its own and the sums then added in order; it must divide K. 1 means that they are not cut. `column_tile` is
     the number of columns that one tile of a sum to tokens works on
     (token_centric): all tokens meet one slice of the vectors, which a cache
     holds, before the next, and the products that coefficients are made of come
