@@ -55,10 +55,18 @@ def test_tables_in_slices(check, sizes):
 
 
 @pytest.mark.parametrize(
-    "sizes", ["(20, (48, 64), 6)", "(150, (100, 128), 9)", "(40, (16, 320), 12, False, 3)", "(9, (16, 64), 5, True)"]
+    "sizes",
+    [
+        "(20, (48, 64), 6)",
+        "(150, (100, 128), 9)",
+        "(150, (60, 64), 37)",
+        "(40, (16, 320), 12, False, 3)",
+        "(9, (16, 64), 5, True)",
+    ],
 )
 def test_groups(check, sizes):
-    """On tensor cores; tiles that are full and not, and repeated experts."""
+    """On tensor cores; tiles that are full and not, or share many pairs evenly, and
+    repeated experts."""
     check(f"check_forward{sizes}")
 
 

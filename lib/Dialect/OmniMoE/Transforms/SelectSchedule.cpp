@@ -129,6 +129,27 @@ struct SelectSchedulePass
     return candidates;
   }
 
+  /// The best schedule of the most tokens, null if there is none. A blend of
+  /// two schedules has to be worth its code.
+  ScheduleAttr chooseForMost(const Candidates &candidates,
+                             const ExpertBlockShape &shape) {
+    const ScheduleEstimate *best = choose(candidates);
+    if (!best)
+      return {};
+    if (forced || best->schedule.getKind() != ScheduleKind::Hybrid)
+      return best->schedule;
+    const auto *grouped =
+        llvm::find_if(candidates.estimates, [](const ScheduleEstimate &other) {
+          return other.schedule.getKind() == ScheduleKind::ExpertCentric;
+        });
+    if (grouped == candidates.estimates.end())
+      return best->schedule;
+    std::optional<double> seconds =
+        getSeconds(grouped->schedule, candidates, shape);
+    return seconds && *seconds < kBlendGain * best->seconds ? grouped->schedule
+                                                            : best->schedule;
+  }
+
   /// Cuts the range of T where the best schedule changes by enough.
   SmallVector<Version> getVersions(const ExpertBlock &block) {
     GroupedMatmulOp matmul = block.matmuls.front();
@@ -155,20 +176,11 @@ struct SelectSchedulePass
       probed.push_back(tokens);
     llvm::sort(probed);
     // What many tokens take, a new version takes too if that is about as good:
-    // it need not end then. A blend of two schedules has to be worth its code.
-    Candidates ofMost = getCandidates(probed.back(), shape, known);
-    const ScheduleEstimate *bestOfMost = choose(ofMost);
-    if (bestOfMost && !forced &&
-        bestOfMost->schedule.getKind() == ScheduleKind::Hybrid)
-      for (const ScheduleEstimate &estimate : ofMost.estimates) {
-        std::optional<double> seconds =
-            getSeconds(estimate.schedule, ofMost, shape);
-        if (estimate.schedule.getKind() == ScheduleKind::ExpertCentric &&
-            seconds && *seconds < kBlendGain * bestOfMost->seconds) {
-          bestOfMost = &estimate;
-          break;
-        }
-      }
+    // it need not end then.
+    ScheduleAttr ofMost =
+        chooseForMost(getCandidates(probed.back(), shape, known), shape);
+    if (!ofMost)
+      return {};
     auto isAboutAsGood = [&](ScheduleAttr schedule,
                              const Candidates &candidates,
                              const ScheduleEstimate *best) {
@@ -178,12 +190,10 @@ struct SelectSchedulePass
     for (int64_t tokens : probed) {
       Candidates candidates = getCandidates(tokens, shape, known);
       const ScheduleEstimate *best = choose(candidates);
-      if (!best || !bestOfMost)
+      if (!best)
         return {};
       ScheduleAttr chosen =
-          isAboutAsGood(bestOfMost->schedule, candidates, best)
-              ? bestOfMost->schedule
-              : best->schedule;
+          isAboutAsGood(ofMost, candidates, best) ? ofMost : best->schedule;
       if (versions.empty()) {
         versions.push_back({0, ShapedType::kDynamic, chosen, candidates, name});
         continue;

@@ -41,9 +41,9 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     largest number of tokens one parallel tile works on; 0 means one tile a
     thread, and on a GPU what suits a block. `pair_split` is the number of equal
     parts that the pairs of a token are cut into (token_centric), each summed on
-    its own and the sums then added in order; it must divide K. 1 means that they are not cut. `column_tile` is
-    the number of columns that one tile of a sum to tokens works on
-    (token_centric): all tokens meet one slice of the vectors, which a cache
+    its own and the sums then added in order; it must divide K. 1 means that they
+    are not cut. `column_tile` is the number of columns that one tile of a sum to
+    tokens works on (token_centric): all tokens meet one slice of the vectors, which a cache
     holds, before the next, and the products that coefficients are made of come
     before all sums; it must divide D. 0 means that columns are not cut.
     `min_pairs`, at least 2, is the number of choices in one group from which on a
