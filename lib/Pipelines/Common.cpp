@@ -34,7 +34,7 @@ void mlir::omnimoe::buildSchedule(OpPassManager &pm, StringRef schedule,
   addCleanup(pm);
   pm.addPass(createResultsToDestinationsPass());
   pm.addNestedPass<func::FuncOp>(createAccumulateInF32Pass());
-  pm.addPass(createLinalgElementwiseOpFusionPass());
+  pm.addNestedPass<func::FuncOp>(createFuseElementwisePass());
   addCleanup(pm);
   SelectSchedulePassOptions options;
   options.schedule = schedule.str();

@@ -107,7 +107,7 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
        [](OpPassManager &pm) {
          pm.addNestedPass<func::FuncOp>(createSplitPairsPass());
          pm.addNestedPass<func::FuncOp>(createNarrowProductsPass());
-         pm.addPass(createLinalgElementwiseOpFusionPass());
+         pm.addNestedPass<func::FuncOp>(createFuseElementwisePass());
          addCleanup(pm);
          // Versions of a product under an scf.if have one destination.
          pm.addNestedPass<func::FuncOp>(createSeparateDestinationsPass());
@@ -115,6 +115,8 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
          pm.addNestedPass<func::FuncOp>(createTileProductsPass());
          pm.addNestedPass<func::FuncOp>(createTilePass());
          addCleanup(pm);
+         // Fills of two tiles, made one, would have to be copied again.
+         pm.addNestedPass<func::FuncOp>(createFuseSiblingTilesPass());
        }},
       {"bufferize",
        [](OpPassManager &pm) {

@@ -167,11 +167,12 @@ def _emit_layer(module: Module, v: Dict[str, Value], attributes: Dict[str, Any])
     else:
         weights = module.elementwise(apply("exp", scores.element()), "f32", scores.shape, "weights")
     activation = attributes["activation"]
+    tables = (x, v["up_embed"], v["down_embed"])
+    zero = module.fill(0.0, "f32", x.shape)
+    routed = module.cast(_routed(module, tables, weights, ids, activation, zero), x.dtype)
     shared = (x, v["gate_proj"], v["up_proj"], v["down_proj"])
     mlp = _swiglu(module, shared, activation)
-    tables = (x, v["up_embed"], v["down_embed"])
-    y = _routed(module, tables, weights, ids, activation, onto=mlp)
-    return [module.cast(y, x.dtype)]
+    return [module.elementwise(mlp.element() + routed.element(), x.dtype, x.shape)]
 
 
 OPS: Dict[str, Op] = {

@@ -54,6 +54,10 @@ FailureOr<SmallVector<VectorOperand>> classifyOperands(linalg::LinalgOp op,
 SmallVector<Value> clonePayload(KernelBuilder &k, linalg::LinalgOp op,
                                 IRMapping &mapping, ArrayRef<Value> ivs);
 
+/// The one operation that combines elements of `op`, a reduction, if lanes can
+/// use it; null if not.
+Operation *matchCombiner(linalg::LinalgOp op);
+
 /// A thread's piece of an expert vector, and whether the pair has an expert. If
 /// it has not, the piece is of some other vector.
 struct LoadedRow {

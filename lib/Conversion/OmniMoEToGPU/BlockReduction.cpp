@@ -40,8 +40,7 @@ static Value loadElement(KernelBuilder &k, const VectorOperand &operand,
   return k.load(operand.memref, getIndices(k, operand, ivs));
 }
 
-/// The one operation that combines elements of `op`, if lanes can use it.
-static Operation *matchCombiner(linalg::LinalgOp op) {
+Operation *mlir::omnimoe::matchCombiner(linalg::LinalgOp op) {
   SmallVector<Operation *, 4> combiners;
   if (op.getNumDpsInits() != 1 ||
       !matchReduction(op.getRegionOutputArgs(), 0, combiners) ||

@@ -12,6 +12,7 @@
 
 #include "BlockEmitter.h"
 #include "ProductTile.h"
+#include "RowTile.h"
 #include "WarpgroupProduct.h"
 #include "omnimoe/Conversion/Passes.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
@@ -176,11 +177,16 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
 static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
                                    StringRef name, TargetAttr target) {
   bool isProduct = isProductTile(forall.getBody());
+  std::optional<RowTile> rowTile;
+  if (!isProduct && forall.getNumResults() == 0)
+    rowTile = matchRowTile(*forall.getBody());
   if (forall->getNumResults() != 0 || (isProduct && forall.getRank() > 2))
     return forall.emitOpError(
         "must work on memrefs, and have at most two loops "
         "around a product, to become a kernel");
-  int64_t threads = isProduct ? kTileThreads : chooseThreads(forall);
+  int64_t threads = isProduct ? kTileThreads
+                    : rowTile ? kRowTileThreads
+                              : chooseThreads(forall);
   rewriter.setInsertionPoint(forall);
   KernelBuilder k(forall.getLoc(), rewriter);
   // Tiles that are not of a product may be of many tokens and few columns, and
@@ -190,6 +196,8 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
                                       /*inRow=*/!isProduct, name);
   if (isProduct)
     return emitProductTile(k, launch, parts);
+  if (rowTile)
+    return emitRowTile(k, launch, *rowTile);
 
   Block *body = &launch.getBody().front();
   for (auto alloc : llvm::make_early_inc_range(body->getOps<memref::AllocOp>()))

@@ -28,12 +28,12 @@ StoredOperand mlir::omnimoe::getStoredOperand(KernelBuilder &k, Value operand,
 SmallVector<TilePiece>
 mlir::omnimoe::getTilePieces(KernelBuilder &k, Value threadId,
                              const StoredOperand &operand, int64_t size,
-                             int64_t depth, Value summed) {
+                             int64_t depth, Value summed, int64_t threads) {
   int64_t elements = operand.elements;
   int64_t columns = operand.transposed ? size : depth;
   int64_t rows = operand.transposed ? depth : size;
   int64_t piecesOfRow = columns / elements;
-  int64_t rowsAtOnce = kTileThreads / piecesOfRow;
+  int64_t rowsAtOnce = threads / piecesOfRow;
   Value firstRow = arith::DivUIOp::create(k, threadId, k.index(piecesOfRow));
   Value column = k.mul(
       arith::RemUIOp::create(k, threadId, k.index(piecesOfRow)), elements);

@@ -22,6 +22,8 @@ namespace mlir::omnimoe {
 /// Rows and columns of a tile, and the threads that compute it.
 inline constexpr int64_t kTileSize = kSmallTileSize;
 inline constexpr int64_t kTileThreads = 128;
+/// Threads that compute two tiles of narrow products of the same rows.
+inline constexpr int64_t kRowTileThreads = 256;
 /// A tile has at least as many rows and columns, even if they are not used.
 inline constexpr int64_t kLeastTileSize = 32;
 
@@ -45,6 +47,9 @@ public:
   /// Whether the thread's lane is odd, if each lane of an odd number has the
   /// fragments right behind those of the lane before it; null if not.
   virtual Value getIsOddOfPair() { return nullptr; }
+  /// How many rows a thread's fragments belong to, one row after the other and
+  /// over again, if four neighbouring lanes hold whole rows; 0 if not.
+  virtual int64_t getRowsOfThread() { return 0; }
   /// `sums` plus the product.
   virtual TileSums multiply(const MatrixProduct &product, TileSums sums) = 0;
 
@@ -59,14 +64,15 @@ class ReadySums : public TileMultiplier {
 public:
   ReadySums(KernelBuilder &k, int64_t fragmentWidth,
             SmallVector<Fragment> fragments, SmallVector<TileSums> sums,
-            Value isOddOfPair)
+            Value isOddOfPair, int64_t rowsOfThread = 0)
       : TileMultiplier(k, Value()), fragmentWidth(fragmentWidth),
         fragments(std::move(fragments)), sums(std::move(sums)),
-        isOddOfPair(isOddOfPair) {}
+        isOddOfPair(isOddOfPair), rowsOfThread(rowsOfThread) {}
 
   int64_t getFragmentWidth() const override { return fragmentWidth; }
   SmallVector<Fragment> getFragments() override { return fragments; }
   Value getIsOddOfPair() override { return isOddOfPair; }
+  int64_t getRowsOfThread() override { return rowsOfThread; }
   TileSums multiply(const MatrixProduct &, TileSums) override {
     return sums[next++];
   }
@@ -76,7 +82,23 @@ private:
   SmallVector<Fragment> fragments;
   SmallVector<TileSums> sums;
   Value isOddOfPair;
+  int64_t rowsOfThread;
   size_t next = 0;
+};
+
+/// Two products of the same rows by a block of kRowTileThreads. Each product is
+/// of a quarter of the warps in the end; the others have helped with the sums.
+class RowMultiplier {
+public:
+  virtual ~RowMultiplier() = default;
+  virtual int64_t getFragmentWidth() const = 0;
+  virtual int64_t getRowsOfThread() = 0;
+  /// The fragments of a thread, of the product of its warp.
+  virtual SmallVector<Fragment> getFragments() = 0;
+  /// The number of the product of the thread's warp, 0 or 1; more if it has
+  /// none.
+  virtual Value getProductNumber() = 0;
+  virtual TileSums multiplyBoth(ArrayRef<MatrixProduct> products) = 0;
 };
 
 /// Products of two f16 or two bf16 matrices by tensor cores (mma.sync), in
@@ -86,6 +108,10 @@ std::unique_ptr<TileMultiplier> createTensorCoreMultiplier(KernelBuilder &k,
                                                            gpu::LaunchOp launch,
                                                            ProductTile tile,
                                                            int64_t parts = 1);
+/// The same for two products, each with results of `tile`.
+std::unique_ptr<RowMultiplier> createRowMultiplier(KernelBuilder &k,
+                                                   gpu::LaunchOp launch,
+                                                   ProductTile tile);
 /// Products of any floats in f32.
 std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
                                                     gpu::LaunchOp launch);
@@ -112,10 +138,12 @@ struct TilePiece {
 };
 
 /// The pieces that a thread copies of the tile at `summed` of `operand`, which
-/// has `size` rows or columns of the result and `depth` of the summed loop.
+/// has `size` rows or columns of the result and `depth` of the summed loop,
+/// where `threads` share the copying.
 SmallVector<TilePiece> getTilePieces(KernelBuilder &k, Value threadId,
                                      const StoredOperand &operand, int64_t size,
-                                     int64_t depth, Value summed);
+                                     int64_t depth, Value summed,
+                                     int64_t threads = kTileThreads);
 
 /// Powers of two that bound the rows and columns of a tile's `result`, if a
 /// block can compute it.

@@ -39,7 +39,7 @@ static constexpr int64_t kWarpLanes = 32, kWarps = kTileThreads / kWarpLanes;
 namespace {
 /// How the ring and the warps are laid out for a tile.
 struct TileLayout {
-  explicit TileLayout(ProductTile tile);
+  TileLayout(ProductTile tile, int64_t products);
 
   /// Elements of one operand in a stage, stored either way around.
   int64_t getStageElements(bool isLeft) const {
@@ -47,10 +47,14 @@ struct TileLayout {
     return std::max(size * (depth + kPadding), depth * (size + kPadding));
   }
   int64_t getRingElements() const {
-    return stages * (getStageElements(true) + getStageElements(false));
+    return stages *
+           (getStageElements(true) + products * getStageElements(false));
   }
 
   ProductTile tile;
+  int64_t products; ///< of the same rows, each with such a tile
+  int64_t threads;
+  int64_t shares;   ///< of a stage's depth, each of as many warps
   bool deep;
   int64_t depth;                 ///< elements of the summed loop in a stage
   int64_t stages;                ///< in the ring
@@ -68,18 +72,25 @@ struct StagedOperand {
   bool isLeft;
 };
 
-class TensorCoreMultiplier : public TileMultiplier {
+class TensorCoreMultiplier : public TileMultiplier, public RowMultiplier {
 public:
   TensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile,
-                       int64_t parts);
+                       int64_t parts, int64_t products);
 
   int64_t getFragmentWidth() const override { return 2; }
+  int64_t getRowsOfThread() override { return layout.products > 1 ? 2 : 0; }
   SmallVector<Fragment> getFragments() override;
-  TileSums multiply(const MatrixProduct &product, TileSums sums) override;
+  Value getProductNumber() override;
+  TileSums multiply(const MatrixProduct &product, TileSums sums) override {
+    return multiplyAll(product, std::move(sums));
+  }
+  TileSums multiplyBoth(ArrayRef<MatrixProduct> products) override;
 
 private:
   void emitPositions();
-  StagedOperand stage(OpOperand *operand, bool transposed, bool isLeft);
+  StagedOperand stage(OpOperand *operand, bool transposed, bool isLeft,
+                      int64_t number = 0);
+  TileSums multiplyAll(ArrayRef<MatrixProduct> products, TileSums sums);
   void load(const StagedOperand &operand, Value stage, Value summed,
             Value isOwn);
   SmallVector<Value> loadFragments(const StagedOperand &operand, Value stage,
@@ -88,33 +99,44 @@ private:
                          Value stage, ValueRange sums);
 
   TileSums addAllParts(ValueRange own);
+  TileSums addShares(ValueRange own);
 
   TileLayout layout;
   int64_t parts; ///< of the summed loop, one for each block of a cluster
   Value part;
   Value shared; ///< pointer to the ring
-  Value lane, warpRow, warpColumn;
+  Value lane, warpRow, warpColumn, warpProduct;
+  Value warpShare; ///< null if a warp has a stage's whole depth
 };
 } // namespace
 
 /// Warps lie side by side along the columns, as far as there are 16 for each,
-/// and two by two in a large tile.
-TileLayout::TileLayout(ProductTile tile)
-    : tile(tile), deep(tile.rows != kTileSize || tile.columns != kTileSize),
+/// and two by two in a large tile. Where there are two products, a warp has
+/// whole rows of one of them, and two warps share the depth: one alone would
+/// mostly wait for its own last instruction.
+TileLayout::TileLayout(ProductTile tile, int64_t products)
+    : tile(tile), products(products),
+      threads(products > 1 ? kRowTileThreads : kTileThreads),
+      shares(threads / kTileThreads),
+      deep(products > 1 || tile.rows != kTileSize ||
+           tile.columns != kTileSize),
       depth(deep ? 64 : 32), stages(4) {
   if (deep)
     stages = std::min(kMostStages, kRingBytes / kElementBytes /
                                        (getRingElements() / stages));
   int64_t across = std::min(deep ? kWarps : 2, tile.columns / kProductRows);
+  if (products > 1)
+    across = 1;
   warpColumns = tile.columns / across;
-  warpRows = tile.rows / (kWarps / across);
+  warpRows = tile.rows / (kWarps / products / across);
 }
 
 TensorCoreMultiplier::TensorCoreMultiplier(KernelBuilder &k,
                                            gpu::LaunchOp launch,
-                                           ProductTile tile, int64_t parts)
-    : TileMultiplier(k, launch.getThreadIds().x), layout(tile), parts(parts),
-      part(launch.getBlockIds().z) {
+                                           ProductTile tile, int64_t parts,
+                                           int64_t products)
+    : TileMultiplier(k, launch.getThreadIds().x), layout(tile, products),
+      parts(parts), part(launch.getBlockIds().z) {
   auto space =
       gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
   int64_t elements = layout.getRingElements();
@@ -143,6 +165,13 @@ void TensorCoreMultiplier::emitPositions() {
     return;
   Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarpLanes));
   lane = arith::RemUIOp::create(k, threadId, k.index(kWarpLanes));
+  if (layout.shares > 1) {
+    warpShare = arith::DivUIOp::create(k, warp, k.index(kWarps));
+    warp = arith::RemUIOp::create(k, warp, k.index(kWarps));
+  }
+  Value ofProduct = k.index(kWarps / layout.products);
+  warpProduct = arith::DivUIOp::create(k, warp, ofProduct);
+  warp = arith::RemUIOp::create(k, warp, ofProduct);
   Value perRow = k.index(layout.tile.columns / layout.warpColumns);
   warpRow = k.mul(arith::DivUIOp::create(k, warp, perRow), layout.warpRows);
   warpColumn =
@@ -171,8 +200,14 @@ SmallVector<Fragment> TensorCoreMultiplier::getFragments() {
   return fragments;
 }
 
+Value TensorCoreMultiplier::getProductNumber() {
+  emitPositions();
+  return k.add(warpProduct, k.mul(warpShare, layout.products));
+}
+
+/// The operand of product `number`; the left one is of all.
 StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
-                                          bool isLeft) {
+                                          bool isLeft, int64_t number) {
   StagedOperand staged;
   staged.stored =
       getStoredOperand(k, operand->get(), transposed, /*accessBytes=*/16);
@@ -181,11 +216,11 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
                       .getStrides()
                       .front();
   staged.isLeft = isLeft;
-  staged.ring =
-      isLeft
-          ? shared
-          : movePointer(k, shared, k.getI16Type(),
-                        k.index(layout.stages * layout.getStageElements(true)));
+  int64_t before = isLeft ? 0
+                          : layout.getStageElements(true) +
+                                number * layout.getStageElements(false);
+  staged.ring = movePointer(k, shared, k.getI16Type(),
+                            k.index(layout.stages * before));
   int64_t size = isLeft ? layout.tile.rows : layout.tile.columns;
   staged.pitch = (transposed ? size : layout.depth) + kPadding;
   // ldmatrix takes the addresses of the rows of four 8 x 8 matrices from lanes
@@ -199,6 +234,10 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
   Value column = rowsFirst ? high : low;
   Value position = isLeft ? warpRow : warpColumn;
   (transposed ? column : row) = k.add(transposed ? column : row, position);
+  if (warpShare) {
+    Value &along = transposed ? row : column;
+    along = k.add(along, k.mul(warpShare, layout.depth / layout.shares));
+  }
   staged.laneOffset = k.add(k.mul(row, staged.pitch), column);
   return staged;
 }
@@ -212,7 +251,8 @@ void TensorCoreMultiplier::load(const StagedOperand &operand, Value stage,
   int64_t size = operand.isLeft ? layout.tile.rows : layout.tile.columns;
   Value target = k.mul(stage, layout.getStageElements(operand.isLeft));
   for (TilePiece &piece :
-       getTilePieces(k, threadId, stored, size, layout.depth, summed)) {
+       getTilePieces(k, threadId, stored, size, layout.depth, summed,
+                     layout.threads)) {
     if (isOwn)
       piece.valid = k.both(piece.valid, isOwn);
     Value offset =
@@ -282,7 +322,8 @@ TileSums TensorCoreMultiplier::multiplyStage(const StagedOperand &left,
       k.getContext(), SmallVector<Type>(4, k.getF32Type()));
   NVVM::MMATypes type = left.stored.elementType.isF16() ? NVVM::MMATypes::f16
                                                         : NVVM::MMATypes::bf16;
-  for (int64_t depth = 0; depth < layout.depth; depth += kProductDepth) {
+  for (int64_t depth = 0; depth < layout.depth / layout.shares;
+       depth += kProductDepth) {
     SmallVector<SmallVector<Value>> lefts, rights;
     for (int64_t i = 0; i < layout.warpRows; i += kProductRows)
       lefts.push_back(loadFragments(left, stage, i, depth));
@@ -304,11 +345,29 @@ TileSums TensorCoreMultiplier::multiplyStage(const StagedOperand &left,
   return sums;
 }
 
-TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
-                                        TileSums sums) {
+TileSums
+TensorCoreMultiplier::multiplyBoth(ArrayRef<MatrixProduct> products) {
+  return multiplyAll(products,
+                     TileSums(getFragments().size() * getFragmentWidth(),
+                              k.real(k.getF32Type(), 0.0)));
+}
+
+/// `sums` plus the product of the thread's warp.
+TileSums
+TensorCoreMultiplier::multiplyAll(ArrayRef<MatrixProduct> products,
+                                  TileSums sums) {
   emitPositions();
+  const MatrixProduct &product = products.front();
   StagedOperand left = stage(product.left, product.leftTransposed, true);
-  StagedOperand right = stage(product.right, product.rightTransposed, false);
+  SmallVector<StagedOperand> rights;
+  for (auto [number, each] : llvm::enumerate(products))
+    rights.push_back(stage(each.right, each.rightTransposed, false, number));
+  // Where the warp reads.
+  StagedOperand right = rights.front();
+  if (rights.size() > 1)
+    right.ring = movePointer(
+        k, right.ring, k.getI16Type(),
+        k.mul(warpProduct, layout.stages * layout.getStageElements(false)));
   Value length = product.leftTransposed ? left.stored.outer : left.stored.inner;
   Value steps = arith::CeilDivUIOp::create(k, length, k.index(layout.depth));
   Value first = k.index(0);
@@ -326,7 +385,8 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
     if (parts > 1)
       isOwn = k.compare(arith::CmpIPredicate::ult, step, steps);
     load(left, stage, summed, isOwn);
-    load(right, stage, summed, isOwn);
+    for (const StagedOperand &operand : rights)
+      load(operand, stage, summed, isOwn);
     NVVM::CpAsyncCommitGroupOp::create(k);
   };
   for (int64_t step = 0; step < layout.stages - 1; ++step)
@@ -345,6 +405,8 @@ TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
   // Another product may use the ring.
   NVVM::CpAsyncWaitGroupOp::create(k, 0);
   gpu::BarrierOp::create(k);
+  if (layout.shares > 1)
+    sums = addShares(sums);
   if (parts > 1) {
     sums = addAllParts(sums);
     for (auto [sum, start] : llvm::zip(sums, before))
@@ -375,7 +437,34 @@ TileSums TensorCoreMultiplier::addAllParts(ValueRange own) {
   return llvm::to_vector_of<Value>(choice.getResults());
 }
 
+/// The sums of both shares in the warps of the first, by way of the ring.
+TileSums TensorCoreMultiplier::addShares(ValueRange own) {
+  Value thread = arith::RemUIOp::create(k, threadId, k.index(kTileThreads));
+  Type f32 = k.getF32Type();
+  auto getPlace = [&](int64_t number) {
+    return movePointer(k, shared, f32, k.add(thread, number * kTileThreads));
+  };
+  k.when(k.compare(arith::CmpIPredicate::ne, warpShare, k.index(0)), [&] {
+    for (auto [number, sum] : llvm::enumerate(own))
+      LLVM::StoreOp::create(k, sum, getPlace(number));
+  });
+  gpu::BarrierOp::create(k);
+  TileSums sums;
+  for (auto [number, sum] : llvm::enumerate(own))
+    sums.push_back(arith::AddFOp::create(
+        k, sum, LLVM::LoadOp::create(k, f32, getPlace(number))));
+  return sums;
+}
+
 std::unique_ptr<TileMultiplier> mlir::omnimoe::createTensorCoreMultiplier(
     KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile, int64_t parts) {
-  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, parts);
+  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, parts,
+                                                /*products=*/1);
+}
+
+std::unique_ptr<RowMultiplier>
+mlir::omnimoe::createRowMultiplier(KernelBuilder &k, gpu::LaunchOp launch,
+                                   ProductTile tile) {
+  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, /*parts=*/1,
+                                                /*products=*/2);
 }

@@ -33,9 +33,12 @@ int64_t TileEpilogue::getWidth(ArrayRef<Value> memrefs) {
 
 void TileEpilogue::forEachPiece(
     Value rows, Value columns, int64_t width,
-    llvm::function_ref<void(int64_t, Value, Value)> body) {
+    llvm::function_ref<void(int64_t, Value, Value)> body,
+    llvm::function_ref<void(int64_t)> prepare) {
   int64_t fragmentWidth = multiplier.getFragmentWidth();
   for (auto [index, fragment] : llvm::enumerate(fragments)) {
+    if (prepare)
+      prepare(index);
     Value inRows = k.compare(arith::CmpIPredicate::ult, fragment.row, rows);
     for (int64_t at = 0; at < fragmentWidth; at += width) {
       Value row = fragment.row, column = k.add(fragment.column, at);
@@ -118,7 +121,7 @@ void TileEpilogue::storeSums(const TileSums &values, Value memref) {
 }
 
 void TileEpilogue::startAtZero(Value result) {
-  sums[result] = TileSums(fragments.size() * multiplier.getFragmentWidth(),
+  sums[result] = TileSums(numSums(),
                           k.real(k.getF32Type(), 0.0));
 }
 
@@ -172,13 +175,19 @@ LogicalResult TileEpilogue::emitProduct(const MatrixProduct &product) {
 }
 
 Value TileEpilogue::computePiece(linalg::LinalgOp op,
-                                 ArrayRef<VectorOperand> operands,
-                                 int64_t first, int64_t width, Value row,
-                                 Value column) {
+                                 ArrayRef<VectorOperand> memrefs,
+                                 const TileOperands &own, int64_t first,
+                                 int64_t width, Value row, Value column) {
   IRMapping mapping;
   Block *payload = op.getBlock();
-  for (auto [argument, operand] :
-       llvm::zip(payload->getArguments(), operands)) {
+  int64_t fragmentWidth = multiplier.getFragmentWidth();
+  auto findLoaded = [&](const VectorOperand &operand) -> Value {
+    if (width != fragmentWidth || !operand.map.isIdentity())
+      return nullptr;
+    Value early = operands.get(k, operand.memref, first / fragmentWidth);
+    return early ? early : own.get(k, operand.memref, first / fragmentWidth);
+  };
+  for (auto [argument, operand] : llvm::zip(payload->getArguments(), memrefs)) {
     if (argument.use_empty())
       continue;
     auto held = sums.find(operand.memref);
@@ -193,6 +202,12 @@ Value TileEpilogue::computePiece(linalg::LinalgOp op,
     if (held != sums.end()) {
       ArrayRef<Value> elements = ArrayRef(held->second).slice(first, width);
       value = width == 1 ? elements.front() : getVector(elements);
+    } else if (auto ofRow = rows.find(operand.memref); ofRow != rows.end()) {
+      value = ofRow->second[first / fragmentWidth % ofRow->second.size()];
+      if (width > 1)
+        value = k.broadcast(type, value);
+    } else if (Value piece = findLoaded(operand)) {
+      value = piece;
     } else if (width == 1) {
       value = loadElement();
     } else if (operand.access == Access::Vector) {
@@ -213,16 +228,18 @@ Value TileEpilogue::computePiece(linalg::LinalgOp op,
 
 LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
   bool contiguous = true;
-  FailureOr<SmallVector<VectorOperand>> operands =
+  FailureOr<SmallVector<VectorOperand>> memrefs =
       classifyOperands(op, contiguous);
-  if (failed(operands) || op.getNumLoops() != 2 ||
+  if (failed(memrefs) || op.getNumLoops() != 2 ||
       op.getNumParallelLoops() != 2 || op.getNumDpsInits() != 1)
     return failure();
-  const VectorOperand &out = operands->back();
-  if (!out.map.isIdentity() || isOfTile(out.memref))
+  const VectorOperand &out = memrefs->back();
+  bool staysInRegisters = isOfTile(out.memref);
+  if (!out.map.isIdentity() ||
+      (staysInRegisters && !multiplier.getRowsOfThread()))
     return failure();
   SmallVector<Value> inMemory;
-  for (const VectorOperand &operand : *operands) {
+  for (const VectorOperand &operand : *memrefs) {
     if (sums.contains(operand.memref)) {
       if (!operand.map.isIdentity())
         return failure();
@@ -233,17 +250,61 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
   if (keeps) {
     int64_t width = multiplier.getFragmentWidth();
     for (auto [index, fragment] : llvm::enumerate(fragments))
-      kept.push_back(computePiece(op, *operands, index * width, width,
-                                  fragment.row, fragment.column));
+      kept.push_back(computePiece(op, *memrefs, /*own=*/{}, index * width,
+                                  width, fragment.row, fragment.column));
+    return success();
+  }
+  if (staysInRegisters) {
+    TileSums values;
+    int64_t fragmentWidth = multiplier.getFragmentWidth();
+    for (auto [index, fragment] : llvm::enumerate(fragments))
+      for (int64_t at = 0; at < fragmentWidth; ++at)
+        values.push_back(computePiece(op, *memrefs, /*own=*/{},
+                                      index * fragmentWidth + at, /*width=*/1,
+                                      fragment.row,
+                                      k.add(fragment.column, at)));
+    sums[out.memref] = values;
     return success();
   }
   int64_t width = contiguous && hasVectorPayload(op) ? getWidth(inMemory) : 1;
-  forEachPiece(memref::DimOp::create(k, out.memref, 0),
-               memref::DimOp::create(k, out.memref, 1), width,
-               [&](int64_t first, Value row, Value column) {
-                 store(computePiece(op, *operands, first, width, row, column),
-                       out.memref, row, column);
-               });
+  // Loads for several fragments are under way together.
+  SmallVector<Value> unloaded;
+  int64_t registers = 0;
+  if (width == multiplier.getFragmentWidth() && width > 1)
+    for (const VectorOperand &operand : ArrayRef(*memrefs).drop_back())
+      if (operand.access == Access::Vector && operand.map.isIdentity() &&
+          !sums.contains(operand.memref) && !operands.has(operand.memref)) {
+        unloaded.push_back(operand.memref);
+        registers += TileOperands::getRegisters(operand.memref, width);
+      }
+  int64_t together = kOperandRegisters / std::max<int64_t>(registers, 1);
+  TileOperands own;
+  auto loadAhead = [&](int64_t fragment) {
+    if (unloaded.empty() || together < 2 || fragment % together)
+      return;
+    for (Value memref : unloaded)
+      own.load(k, memref,
+               ArrayRef(fragments).drop_front(fragment).take_front(together),
+               fragment, width);
+  };
+  // What is made of a row alone is then made once, not where pieces are stored.
+  bool madeFirst = multiplier.getRowsOfThread() && inMemory.size() == 1;
+  SmallVector<Value> pieces;
+  for (int64_t first = 0; madeFirst && first < numSums(); first += width) {
+    const Fragment &fragment = fragments[first / multiplier.getFragmentWidth()];
+    pieces.push_back(computePiece(op, *memrefs, own, first, width, fragment.row,
+                                  fragment.column));
+  }
+  forEachPiece(
+      memref::DimOp::create(k, out.memref, 0),
+      memref::DimOp::create(k, out.memref, 1), width,
+      [&](int64_t first, Value row, Value column) {
+        store(madeFirst ? pieces[first / width]
+                      : computePiece(op, *memrefs, own, first, width, row,
+                                     column),
+              out.memref, row, column);
+      },
+      loadAhead);
   return success();
 }
 
@@ -253,11 +314,19 @@ LogicalResult TileEpilogue::emitOperation(Operation *op) {
     Value value = fill.value();
     if (!value.getType().isF32())
       value = arith::ExtFOp::create(k, k.getF32Type(), value);
+    if (cast<MemRefType>(fill.output().getType()).getRank() == 1) {
+      rows[fill.output()].assign(multiplier.getRowsOfThread(), value);
+      return success();
+    }
     sums[fill.output()] =
-        TileSums(fragments.size() * multiplier.getFragmentWidth(), value);
+        TileSums(numSums(), value);
     return success();
   }
   if (auto copy = dyn_cast<memref::CopyOp>(op)) {
+    if (auto ofRows = rows.find(copy.getSource()); ofRows != rows.end()) {
+      rows[copy.getTarget()] = SmallVector<Value>(ofRows->second);
+      return success();
+    }
     auto known = sums.find(copy.getSource());
     TileSums values =
         known != sums.end() ? known->second : loadSums(copy.getSource());
@@ -273,9 +342,12 @@ LogicalResult TileEpilogue::emitOperation(Operation *op) {
     gathered.insert(gather->op.getDpsInits().front());
     return success();
   }
-  if (auto generic = dyn_cast<linalg::LinalgOp>(op))
-    return emitElementwise(generic);
-  return failure();
+  auto generic = dyn_cast<linalg::LinalgOp>(op);
+  if (generic && generic.getNumReductionLoops() && isOfRows(op)) {
+    emitRowReduction(generic);
+    return success();
+  }
+  return generic ? emitElementwise(generic) : failure();
 }
 
 LogicalResult TileEpilogue::emit() {

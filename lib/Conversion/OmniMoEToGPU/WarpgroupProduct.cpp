@@ -19,6 +19,7 @@
 #include "ClusterParts.h"
 #include "DevicePointer.h"
 #include "GatheredRows.h"
+#include "KnownDivisor.h"
 #include "TensorMaps.h"
 #include "TileEpilogue.h"
 #include "WarpgroupMatrix.h"
@@ -77,11 +78,14 @@ private:
   void fillStage(RingPosition at, TilePosition position, ArrayRef<Value> rows,
                  Value step, Value copies);
   LogicalResult emitConsumer();
+  IRMapping cloneViews(TilePosition position);
+  TileOperands loadOperands(const IRMapping &views);
   LogicalResult emitResult(Block *body, TilePosition position,
+                           IRMapping &views, TileOperands operands,
                            Value accumulators, CarriedTile &finished);
   void storeRound(const CarriedTile &carried, int64_t round);
   Value getStage(Value stage);
-  SmallVector<Fragment> getFragments(int64_t held, Value firstColumn);
+  SmallVector<Fragment> getFragments();
   TileSums shareParts(const TileSums &own);
   void awaitTurn();
   void giveTurn();
@@ -95,6 +99,8 @@ private:
   int64_t leftBytes, rightBytes;
   bool keeps;
   Type elementType;
+  /// What is loaded before the sums are computed, in the tile's body.
+  SmallVector<Value> early;
 
   BarrierRing ring;
   std::optional<GatheredRows> gathered;
@@ -117,6 +123,14 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   Type resultType = getElementTypeOrSelf(tile.result.getType());
   keeps = tile.parts == 1 && resultType.getIntOrFloatBitWidth() == 16 &&
           TileEpilogue::mayKeep(*this->tile.forall.getBody());
+  int64_t registers = 0;
+  for (Value memref : TileOperands::find(*this->tile.forall.getBody())) {
+    registers += TileOperands::getRegisters(
+        memref, kWarpgroupTileRows * columns / (kConsumers * 128 * tile.parts));
+    if (registers <= kOperandRegisters &&
+        getAlignedElements(memref, kFragmentWidth) == kFragmentWidth)
+      early.push_back(memref);
+  }
   rounds = 1;
   while (keeps && 2 * rounds <= std::min(kStoreRounds, steps))
     rounds *= 2;
@@ -228,13 +242,13 @@ void WarpgroupKernel::storeRound(const CarriedTile &carried, int64_t round) {
   storeCarried(k, carried, tile.result, row, column, columns, round, rounds);
 }
 
-/// A thread has, for each 32 of the `held` columns from `firstColumn` on, 8
+/// A thread has, for each 32 of the columns that the block holds in the end, 8
 /// neighbours of two rows.
-SmallVector<Fragment> WarpgroupKernel::getFragments(int64_t held,
-                                                    Value firstColumn) {
+SmallVector<Fragment> WarpgroupKernel::getFragments() {
+  int64_t held = columns / tile.parts;
   auto [row, column] = getThreadPosition();
-  if (firstColumn)
-    column = k.add(column, firstColumn);
+  if (tile.parts > 1)
+    column = k.add(column, k.mul(part, held));
   SmallVector<Fragment> fragments;
   for (int64_t at = 0; at < held; at += kPermutedRows)
     for (int64_t half : {0, 8})
@@ -273,8 +287,35 @@ void WarpgroupKernel::giveTurn() {
   });
 }
 
+/// Copies what the tile at `position` says of its matrices, without the
+/// operations on them.
+IRMapping WarpgroupKernel::cloneViews(TilePosition position) {
+  IRMapping mapping;
+  Value ivs[] = {position.row, position.column};
+  for (auto [loop, iv] :
+       {std::pair{tile.rowLoop, ivs[0]}, std::pair{tile.columnLoop, ivs[1]}})
+    if (loop >= 0)
+      mapping.map(tile.forall.getInductionVar(loop), k.toIndex(iv));
+  for (Operation &op : tile.forall.getBody()->without_terminator())
+    if (!isa<linalg::LinalgOp, memref::CopyOp, memref::DeallocOp>(op))
+      k.clone(op, mapping);
+  return mapping;
+}
+
+/// Loads what the results are made of besides the sums.
+TileOperands WarpgroupKernel::loadOperands(const IRMapping &views) {
+  TileOperands operands;
+  for (Value memref : early)
+    operands.load(k, views.lookupOrDefault(memref), getFragments(), /*first=*/0,
+                  kFragmentWidth);
+  operands.hold(k);
+  return operands;
+}
+
 /// Makes the results of the sums, by the operations of the tile.
 LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
+                                          IRMapping &views,
+                                          TileOperands operands,
                                           Value accumulators,
                                           CarriedTile &finished) {
   // Accumulators lie as products of 8 columns give them: two columns of a row,
@@ -289,25 +330,16 @@ LogicalResult WarpgroupKernel::emitResult(Block *body, TilePosition position,
             sums[product].push_back(
                 values[(product * columns + at) / 2 + 4 * i + 2 * half + e]);
 
-  IRMapping mapping;
-  Value ivs[] = {position.row, position.column};
-  for (auto [loop, iv] :
-       {std::pair{tile.rowLoop, ivs[0]}, std::pair{tile.columnLoop, ivs[1]}})
-    if (loop >= 0)
-      mapping.map(tile.forall.getInductionVar(loop), k.toIndex(iv));
-  int64_t held = columns / tile.parts;
-  Value firstColumn;
-  if (tile.parts > 1) {
+  if (tile.parts > 1)
     sums.front() = shareParts(sums.front());
-    firstColumn = k.mul(part, held);
-  }
   Value isOdd = k.compare(arith::CmpIPredicate::ne,
                           arith::AndIOp::create(k, lane, k.i32(1)), k.i32(0));
-  ReadySums multiplier(k, kFragmentWidth, getFragments(held, firstColumn),
-                       std::move(sums), isOdd);
+  ReadySums multiplier(k, kFragmentWidth, getFragments(), std::move(sums),
+                       isOdd);
   for (Operation &op : tile.forall.getBody()->without_terminator())
-    k.clone(op, mapping);
-  TileEpilogue epilogue(k, *body, multiplier);
+    if (isa<linalg::LinalgOp, memref::CopyOp, memref::DeallocOp>(op))
+      k.clone(op, views);
+  TileEpilogue epilogue(k, *body, multiplier, std::move(operands));
   if (!keeps) {
     LogicalResult result = epilogue.emit();
     k.setInsertionPointToEnd(body);
@@ -360,6 +392,12 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     CarriedTile before;
     if (keeps)
       before = CarriedTile::fromValues(carried.drop_front(2));
+    IRMapping views;
+    TileOperands operands;
+    if (!early.empty()) {
+      views = cloneViews(getPosition(tileIndex));
+      operands = loadOperands(views);
+    }
     // The first steps, behind which the tile before is stored.
     Value accumulators, previous;
     for (int64_t step = 0; step < rounds; ++step) {
@@ -394,8 +432,11 @@ LogicalResult WarpgroupKernel::emitConsumer() {
     if (takesTurns)
       giveTurn();
     ring.release(values[0], isFirstLane);
+    if (early.empty())
+      views = cloneViews(position);
     CarriedTile finished;
-    if (failed(emitResult(body, position, values[3], finished)))
+    if (failed(emitResult(body, position, views, std::move(operands), values[3],
+                          finished)))
       result = failure();
     SmallVector<Value> next{values[1], values[2]};
     if (keeps)

@@ -1,0 +1,79 @@
+"""Two narrow products of the same rows and their softmax, against float64."""
+
+import numpy as np
+import pytest
+from gpu_arrays import all_to_gpu, assert_close, poison
+from helpers import normal
+
+import omnimoe
+from omnimoe._build import Module
+from omnimoe._expr import apply
+
+
+def make_text(hidden, sizes, dtype, kind):
+    module = Module("f")
+    x = module.argument("x", dtype, (None, hidden))
+    weights = [module.argument(f"w{i}", dtype, (n, hidden)) for i, n in enumerate(sizes)]
+    shifts = [module.argument(f"b{i}", "f32", (n,)) for i, n in enumerate(sizes)]
+    results = []
+    for weight, shift in zip(weights, shifts):
+        logits = module.linear(x, weight)
+        if kind == "tanh":
+            inner = apply("tanh", logits.element() + shift.element(1))
+            logits = module.elementwise(inner, "f32", logits.shape)
+        rows = module.softmax(logits) if kind == "softmax" else module.log_softmax(logits)
+        results.append(module.cast(rows, dtype) if kind == "rounded" else rows)
+    return module.text(results)
+
+
+def check(tokens, hidden, sizes, dtype, kind="log", kernels=1):
+    rng = np.random.default_rng(tokens + hidden)
+    x = normal(rng, (tokens, hidden), dtype)
+    weights = [normal(rng, (n, hidden), dtype) for n in sizes]
+    shifts = [normal(rng, (n,), "f32") for n in sizes]
+    program = omnimoe.compile(
+        make_text(hidden, sizes, dtype, kind), target=omnimoe.devices()[0].target
+    )
+    assert program.ptx.count(".entry") == kernels
+    poison()
+    results = program(*all_to_gpu([x, *weights, *shifts]))
+    for result, weight, shift in zip(results, weights, shifts):
+        logits = x.astype(np.float64) @ weight.astype(np.float64).T
+        if kind == "tanh":
+            logits = np.tanh(logits + shift)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        expected = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        if kind == "softmax":
+            expected = np.exp(expected)
+        # Nothing but the sums' order and the hardware's exponential is inexact.
+        assert_close(result, expected, dtype if kind == "rounded" else "f32", times=10)
+
+
+@pytest.mark.sanitizer
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize(
+    "hidden, sizes", [(64, (64, 64)), (200, (48, 61)), (100, (5, 128)), (33, (1, 2))]
+)
+def test_sizes(dtype, hidden, sizes):
+    """Rows that 16 bytes do not divide, columns that no tile is full of."""
+    check(100, hidden, sizes, dtype)
+
+
+@pytest.mark.parametrize("tokens", [1, 31, 32, 33, 5000])
+def test_any_number_of_rows(tokens):
+    check(tokens, 1024, (64, 64), "bf16")
+
+
+@pytest.mark.parametrize("kind", ["softmax", "tanh", "rounded"])
+@pytest.mark.parametrize("sizes", [(128, 128), (96, 33)])
+def test_what_is_made_of_rows(kind, sizes):
+    check(70, 256, sizes, "bf16", kind)
+
+
+def test_three_products():
+    """Two share a kernel; the third has its own."""
+    check(70, 256, (64, 64, 64), "bf16", kernels=2)
+
+
+def test_other_rows_are_no_siblings():
+    check(70, 256, (64, 129), "bf16", kernels=3)
