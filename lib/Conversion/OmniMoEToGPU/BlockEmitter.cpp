@@ -114,7 +114,8 @@ LogicalResult BlockEmitter::emitProduct(const MatrixProduct &product) {
       isShared(product.right) || threads != kTileThreads || !launch)
     return failure();
   std::unique_ptr<TileMultiplier> multiplier =
-      createTensorCoreMultiplier(k, launch, *tile);
+      createTensorCoreMultiplier(k, launch, *tile, /*parts=*/1,
+                                 /*hasBuffers=*/true);
   TileEpilogue epilogue(k, *product.op->getBlock(), *multiplier);
   if (startsAtZero.contains(product.op))
     epilogue.startAtZero(product.result->get());

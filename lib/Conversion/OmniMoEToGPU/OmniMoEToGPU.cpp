@@ -178,26 +178,28 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
                                    StringRef name, TargetAttr target) {
   bool isProduct = isProductTile(forall.getBody());
   std::optional<RowTile> rowTile;
-  if (!isProduct && forall.getNumResults() == 0)
+  if (forall.getNumResults() == 0 && forall.getRank() == 1)
     rowTile = matchRowTile(*forall.getBody());
   if (forall->getNumResults() != 0 || (isProduct && forall.getRank() > 2))
     return forall.emitOpError(
         "must work on memrefs, and have at most two loops "
         "around a product, to become a kernel");
-  int64_t threads = isProduct ? kTileThreads
-                    : rowTile ? kRowTileThreads
-                              : chooseThreads(forall);
+  int64_t threads = rowTile     ? kRowTileThreads
+                    : isProduct ? kTileThreads
+                                : chooseThreads(forall);
   rewriter.setInsertionPoint(forall);
   KernelBuilder k(forall.getLoc(), rewriter);
   // Tiles that are not of a product may be of many tokens and few columns, and
   // only the first dimension of a grid may pass 65,535.
-  int64_t parts = isProduct ? getNumParts(forall, target) : 1;
+  int64_t parts = rowTile     ? rowTile->parts
+                  : isProduct ? getNumParts(forall, target)
+                              : 1;
   gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, parts,
                                       /*inRow=*/!isProduct, name);
-  if (isProduct)
-    return emitProductTile(k, launch, parts);
   if (rowTile)
     return emitRowTile(k, launch, *rowTile);
+  if (isProduct)
+    return emitProductTile(k, launch, parts);
 
   Block *body = &launch.getBody().front();
   for (auto alloc : llvm::make_early_inc_range(body->getOps<memref::AllocOp>()))

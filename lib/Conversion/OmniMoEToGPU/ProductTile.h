@@ -47,9 +47,8 @@ public:
   /// Whether the thread's lane is odd, if each lane of an odd number has the
   /// fragments right behind those of the lane before it; null if not.
   virtual Value getIsOddOfPair() { return nullptr; }
-  /// How many rows a thread's fragments belong to, one row after the other and
-  /// over again, if four neighbouring lanes hold whole rows; 0 if not.
-  virtual int64_t getRowsOfThread() { return 0; }
+  /// Whether four neighbouring lanes hold one row, and all of it.
+  virtual bool holdsRows() { return false; }
   /// `sums` plus the product.
   virtual TileSums multiply(const MatrixProduct &product, TileSums sums) = 0;
 
@@ -64,15 +63,15 @@ class ReadySums : public TileMultiplier {
 public:
   ReadySums(KernelBuilder &k, int64_t fragmentWidth,
             SmallVector<Fragment> fragments, SmallVector<TileSums> sums,
-            Value isOddOfPair, int64_t rowsOfThread = 0)
+            Value isOddOfPair, bool areOfRow = false)
       : TileMultiplier(k, Value()), fragmentWidth(fragmentWidth),
         fragments(std::move(fragments)), sums(std::move(sums)),
-        isOddOfPair(isOddOfPair), rowsOfThread(rowsOfThread) {}
+        isOddOfPair(isOddOfPair), areOfRow(areOfRow) {}
 
   int64_t getFragmentWidth() const override { return fragmentWidth; }
   SmallVector<Fragment> getFragments() override { return fragments; }
   Value getIsOddOfPair() override { return isOddOfPair; }
-  int64_t getRowsOfThread() override { return rowsOfThread; }
+  bool holdsRows() override { return areOfRow; }
   TileSums multiply(const MatrixProduct &, TileSums) override {
     return sums[next++];
   }
@@ -82,36 +81,42 @@ private:
   SmallVector<Fragment> fragments;
   SmallVector<TileSums> sums;
   Value isOddOfPair;
-  int64_t rowsOfThread;
+  bool areOfRow;
   size_t next = 0;
 };
 
-/// Two products of the same rows by a block of kRowTileThreads. Each product is
-/// of a quarter of the warps in the end; the others have helped with the sums.
+/// What a thread has of two products of the same rows: of one of them, the sums
+/// of a share of the depth, and of the block's part of that.
+struct RowShares {
+  /// Of each of the thread's rows, which are 8 apart: two neighbours of every 8
+  /// columns.
+  SmallVector<TileSums> rows;
+  Value firstRow, firstColumn;
+  Value product; ///< 0 or 1
+  Value share;   ///< 0 or 1
+  Value thread;  ///< of the kTileThreads that have the share
+  Value buffer;  ///< shared memory that is free by now
+};
+
 class RowMultiplier {
 public:
   virtual ~RowMultiplier() = default;
-  virtual int64_t getFragmentWidth() const = 0;
-  virtual int64_t getRowsOfThread() = 0;
-  /// The fragments of a thread, of the product of its warp.
-  virtual SmallVector<Fragment> getFragments() = 0;
-  /// The number of the product of the thread's warp, 0 or 1; more if it has
-  /// none.
-  virtual Value getProductNumber() = 0;
-  virtual TileSums multiplyBoth(ArrayRef<MatrixProduct> products) = 0;
+  virtual RowShares multiplyBoth(ArrayRef<MatrixProduct> products) = 0;
 };
 
 /// Products of two f16 or two bf16 matrices by tensor cores (mma.sync), in
 /// tiles of up to `tile`. The launch has `parts` blocks along its last
-/// dimension, a cluster, that share the summed loop.
-std::unique_ptr<TileMultiplier> createTensorCoreMultiplier(KernelBuilder &k,
-                                                           gpu::LaunchOp launch,
-                                                           ProductTile tile,
-                                                           int64_t parts = 1);
-/// The same for two products, each with results of `tile`.
+/// dimension, a cluster, that share the summed loop. Where the block has
+/// buffers of its own besides, the operands are in dynamic shared memory.
+std::unique_ptr<TileMultiplier>
+createTensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch,
+                           ProductTile tile, int64_t parts = 1,
+                           bool hasBuffers = false);
+/// The same for two products, each with results of `tile`, by kRowTileThreads.
 std::unique_ptr<RowMultiplier> createRowMultiplier(KernelBuilder &k,
                                                    gpu::LaunchOp launch,
-                                                   ProductTile tile);
+                                                   ProductTile tile,
+                                                   int64_t parts);
 /// Products of any floats in f32.
 std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
                                                     gpu::LaunchOp launch);

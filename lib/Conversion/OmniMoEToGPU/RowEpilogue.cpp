@@ -1,8 +1,8 @@
 //===- RowEpilogue.cpp - Reductions of rows in registers ------------------===//
 //
-// The part of TileEpilogue for tiles of which four neighbouring lanes hold whole
-// rows: a lane reduces what it has of each of its rows, and two shuffles bring
-// the four together.
+// The part of TileEpilogue for tiles of which four neighbouring lanes hold a
+// row: a lane reduces what it has of it, and two shuffles bring the four
+// together.
 //
 //===----------------------------------------------------------------------===//
 
@@ -63,11 +63,12 @@ static bool isElementwiseOnRows(linalg::LinalgOp op) {
   });
 }
 
-bool TileEpilogue::isOfRows(Operation *op) {
+bool TileEpilogue::isOfRows(Operation *op, const DenseSet<Value> &results) {
   if (isa<linalg::FillOp, memref::CopyOp>(op))
-    return llvm::all_of(op->getOperands(), [](Value operand) {
+    return llvm::all_of(op->getOperands(), [&](Value operand) {
       auto type = dyn_cast<MemRefType>(operand.getType());
-      return !type || (isOfTile(operand) && type.getElementType().isF32() &&
+      bool isHeld = isOfTile(operand) || results.contains(operand);
+      return !type || (isHeld && type.getElementType().isF32() &&
                        type.getRank() >= 1 && type.getRank() <= 2);
     });
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
@@ -85,40 +86,37 @@ void TileEpilogue::emitRowReduction(linalg::LinalgOp op) {
     return k.clone(*combiner, mapping)->getResult(0);
   };
   int64_t width = multiplier.getFragmentWidth();
-  int64_t numRows = multiplier.getRowsOfThread();
   // Columns that the matrix does not have take no part.
-  int64_t held = fragments.size() / numRows * width * kLanesOfRow;
   Value columns;
   for (Value input : op.getDpsInputs())
     if (auto type = dyn_cast<MemRefType>(input.getType());
-        type && type.getRank() == 2 && type.getDimSize(1) != held)
+        type && type.getRank() == 2 &&
+        type.getDimSize(1) != numSums() * kLanesOfRow)
       columns = k.index(type.getDimSize(1));
 
   Block *payload = op.getBlock();
-  SmallVector<Value> &out = rows[op.getDpsInits().front()];
-  for (int64_t row = 0; row < numRows; ++row) {
-    Value value =
-        arith::ConstantOp::create(k, *arith::getNeutralElement(combiner));
-    for (size_t i = row; i < fragments.size(); i += numRows)
-      for (int64_t at = 0; at < width; ++at) {
-        IRMapping mapping;
-        for (auto [argument, input] :
-             llvm::zip(payload->getArguments(), op.getDpsInputs()))
-          mapping.map(argument, sums.contains(input) ? sums[input][i * width + at]
-                                : rows.contains(input) ? rows[input][row]
-                                                       : input);
-        mapping.map(payload->getArguments().back(), value);
-        Value next = clonePayload(k, op, mapping, /*ivs=*/{}).front();
-        if (columns)
-          next = k.choose(k.compare(arith::CmpIPredicate::ult,
-                                    k.add(fragments[i].column, at), columns),
-                          next, value);
-        value = next;
-      }
-    for (int64_t distance = 1; distance < kLanesOfRow; distance *= 2)
-      value = combine(value, gpu::ShuffleOp::create(k, value, distance, kWarp,
-                                                    gpu::ShuffleMode::XOR)
-                                 .getShuffleResult());
-    out[row] = combine(out[row], value);
+  Value value =
+      arith::ConstantOp::create(k, *arith::getNeutralElement(combiner));
+  for (int64_t at = 0; at < numSums(); ++at) {
+    IRMapping mapping;
+    for (auto [argument, input] :
+         llvm::zip(payload->getArguments(), op.getDpsInputs()))
+      mapping.map(argument, sums.contains(input)   ? sums[input][at]
+                            : rows.contains(input) ? rows[input]
+                                                   : input);
+    mapping.map(payload->getArguments().back(), value);
+    Value next = clonePayload(k, op, mapping, /*ivs=*/{}).front();
+    if (columns)
+      next = k.choose(k.compare(arith::CmpIPredicate::ult,
+                                k.add(fragments[at / width].column, at % width),
+                                columns),
+                      next, value);
+    value = next;
   }
+  for (int64_t distance = 1; distance < kLanesOfRow; distance *= 2)
+    value = combine(value, gpu::ShuffleOp::create(k, value, distance, kWarp,
+                                                  gpu::ShuffleMode::XOR)
+                               .getShuffleResult());
+  Value &out = rows[op.getDpsInits().front()];
+  out = combine(out, value);
 }

@@ -16,6 +16,7 @@ namespace mlir::omnimoe {
 
 struct RowTile {
   ProductTile tile; ///< of either product
+  int64_t parts;    ///< of the summed loop, one for each block of a cluster
   SmallVector<MatrixProduct, 2> products;
   /// Which product each operation works on the result of.
   DenseMap<Operation *, size_t> owners;

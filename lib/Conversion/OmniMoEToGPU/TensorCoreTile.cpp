@@ -21,6 +21,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
@@ -31,6 +32,9 @@ static constexpr int64_t kElementBytes = 2;
 /// Stages of a deep ring, at most, and the shared memory that they may take:
 /// two blocks share a multiprocessor.
 static constexpr int64_t kMostStages = 8, kRingBytes = 96 * 1024;
+/// Where there are two products, at least three stages, and a block may have a
+/// multiprocessor for itself.
+static constexpr int64_t kLeastStages = 3, kRowRingBytes = 128 * 1024;
 /// What a warp-wide product makes of `kProductDepth` elements of the sum.
 static constexpr int64_t kProductRows = 16, kProductColumns = 8;
 static constexpr int64_t kProductDepth = 16;
@@ -39,7 +43,7 @@ static constexpr int64_t kWarpLanes = 32, kWarps = kTileThreads / kWarpLanes;
 namespace {
 /// How the ring and the warps are laid out for a tile.
 struct TileLayout {
-  TileLayout(ProductTile tile, int64_t products);
+  TileLayout(ProductTile tile, int64_t products, bool hasBuffers);
 
   /// Elements of one operand in a stage, stored either way around.
   int64_t getStageElements(bool isLeft) const {
@@ -54,7 +58,7 @@ struct TileLayout {
   ProductTile tile;
   int64_t products; ///< of the same rows, each with such a tile
   int64_t threads;
-  int64_t shares;   ///< of a stage's depth, each of as many warps
+  int64_t shares; ///< of a stage's depth, each of as many warps
   bool deep;
   int64_t depth;                 ///< elements of the summed loop in a stage
   int64_t stages;                ///< in the ring
@@ -75,16 +79,13 @@ struct StagedOperand {
 class TensorCoreMultiplier : public TileMultiplier, public RowMultiplier {
 public:
   TensorCoreMultiplier(KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile,
-                       int64_t parts, int64_t products);
+                       int64_t parts, int64_t products,
+                       bool hasBuffers = false);
 
   int64_t getFragmentWidth() const override { return 2; }
-  int64_t getRowsOfThread() override { return layout.products > 1 ? 2 : 0; }
   SmallVector<Fragment> getFragments() override;
-  Value getProductNumber() override;
-  TileSums multiply(const MatrixProduct &product, TileSums sums) override {
-    return multiplyAll(product, std::move(sums));
-  }
-  TileSums multiplyBoth(ArrayRef<MatrixProduct> products) override;
+  TileSums multiply(const MatrixProduct &product, TileSums sums) override;
+  RowShares multiplyBoth(ArrayRef<MatrixProduct> products) override;
 
 private:
   void emitPositions();
@@ -99,7 +100,6 @@ private:
                          Value stage, ValueRange sums);
 
   TileSums addAllParts(ValueRange own);
-  TileSums addShares(ValueRange own);
 
   TileLayout layout;
   int64_t parts; ///< of the summed loop, one for each block of a cluster
@@ -114,16 +114,17 @@ private:
 /// and two by two in a large tile. Where there are two products, a warp has
 /// whole rows of one of them, and two warps share the depth: one alone would
 /// mostly wait for its own last instruction.
-TileLayout::TileLayout(ProductTile tile, int64_t products)
+TileLayout::TileLayout(ProductTile tile, int64_t products, bool hasBuffers)
     : tile(tile), products(products),
       threads(products > 1 ? kRowTileThreads : kTileThreads),
       shares(threads / kTileThreads),
-      deep(products > 1 || tile.rows != kTileSize ||
+      deep(products > 1 || hasBuffers || tile.rows != kTileSize ||
            tile.columns != kTileSize),
       depth(deep ? 64 : 32), stages(4) {
   if (deep)
-    stages = std::min(kMostStages, kRingBytes / kElementBytes /
-                                       (getRingElements() / stages));
+    stages = std::clamp((products > 1 ? kRowRingBytes : kRingBytes) /
+                            kElementBytes / (getRingElements() / stages),
+                        kLeastStages, kMostStages);
   int64_t across = std::min(deep ? kWarps : 2, tile.columns / kProductRows);
   if (products > 1)
     across = 1;
@@ -134,9 +135,10 @@ TileLayout::TileLayout(ProductTile tile, int64_t products)
 TensorCoreMultiplier::TensorCoreMultiplier(KernelBuilder &k,
                                            gpu::LaunchOp launch,
                                            ProductTile tile, int64_t parts,
-                                           int64_t products)
-    : TileMultiplier(k, launch.getThreadIds().x), layout(tile, products),
-      parts(parts), part(launch.getBlockIds().z) {
+                                           int64_t products, bool hasBuffers)
+    : TileMultiplier(k, launch.getThreadIds().x),
+      layout(tile, products, hasBuffers), parts(parts),
+      part(launch.getBlockIds().z) {
   auto space =
       gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
   int64_t elements = layout.getRingElements();
@@ -151,8 +153,11 @@ TensorCoreMultiplier::TensorCoreMultiplier(KernelBuilder &k,
   {
     OpBuilder::InsertionGuard guard(k);
     k.setInsertionPoint(launch);
-    launch.getDynamicSharedMemorySizeMutable().assign(
-        k.i32(elements * kElementBytes));
+    // The products of a block use the same memory.
+    int64_t bytes = elements * kElementBytes;
+    if (Value others = launch.getDynamicSharedMemorySize())
+      bytes = std::max(bytes, *getConstantIntValue(others));
+    launch.getDynamicSharedMemorySizeMutable().assign(k.i32(bytes));
   }
   Value ring = gpu::DynamicSharedMemoryOp::create(
       k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
@@ -200,11 +205,6 @@ SmallVector<Fragment> TensorCoreMultiplier::getFragments() {
   return fragments;
 }
 
-Value TensorCoreMultiplier::getProductNumber() {
-  emitPositions();
-  return k.add(warpProduct, k.mul(warpShare, layout.products));
-}
-
 /// The operand of product `number`; the left one is of all.
 StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
                                           bool isLeft, int64_t number) {
@@ -219,8 +219,8 @@ StagedOperand TensorCoreMultiplier::stage(OpOperand *operand, bool transposed,
   int64_t before = isLeft ? 0
                           : layout.getStageElements(true) +
                                 number * layout.getStageElements(false);
-  staged.ring = movePointer(k, shared, k.getI16Type(),
-                            k.index(layout.stages * before));
+  staged.ring =
+      movePointer(k, shared, k.getI16Type(), k.index(layout.stages * before));
   int64_t size = isLeft ? layout.tile.rows : layout.tile.columns;
   staged.pitch = (transposed ? size : layout.depth) + kPadding;
   // ldmatrix takes the addresses of the rows of four 8 x 8 matrices from lanes
@@ -250,9 +250,8 @@ void TensorCoreMultiplier::load(const StagedOperand &operand, Value stage,
   int64_t bytes = stored.elements * kElementBytes;
   int64_t size = operand.isLeft ? layout.tile.rows : layout.tile.columns;
   Value target = k.mul(stage, layout.getStageElements(operand.isLeft));
-  for (TilePiece &piece :
-       getTilePieces(k, threadId, stored, size, layout.depth, summed,
-                     layout.threads)) {
+  for (TilePiece &piece : getTilePieces(k, threadId, stored, size, layout.depth,
+                                        summed, layout.threads)) {
     if (isOwn)
       piece.valid = k.both(piece.valid, isOwn);
     Value offset =
@@ -345,17 +344,40 @@ TileSums TensorCoreMultiplier::multiplyStage(const StagedOperand &left,
   return sums;
 }
 
-TileSums
-TensorCoreMultiplier::multiplyBoth(ArrayRef<MatrixProduct> products) {
-  return multiplyAll(products,
-                     TileSums(getFragments().size() * getFragmentWidth(),
-                              k.real(k.getF32Type(), 0.0)));
+TileSums TensorCoreMultiplier::multiply(const MatrixProduct &product,
+                                        TileSums sums) {
+  if (parts == 1)
+    return multiplyAll(product, std::move(sums));
+  TileSums all = addAllParts(
+      multiplyAll(product, TileSums(sums.size(), k.real(k.getF32Type(), 0.0))));
+  for (auto [sum, start] : llvm::zip(all, sums))
+    sum = arith::AddFOp::create(k, start, sum);
+  return all;
 }
 
-/// `sums` plus the product of the thread's warp.
-TileSums
-TensorCoreMultiplier::multiplyAll(ArrayRef<MatrixProduct> products,
-                                  TileSums sums) {
+RowShares TensorCoreMultiplier::multiplyBoth(ArrayRef<MatrixProduct> products) {
+  emitPositions();
+  int64_t blocks = layout.warpRows / kProductRows;
+  int64_t columns = layout.warpColumns / kProductColumns;
+  TileSums sums = multiplyAll(
+      products, TileSums(4 * blocks * columns, k.real(k.getF32Type(), 0.0)));
+  RowShares shares;
+  shares.rows.resize(2 * blocks);
+  for (auto [number, sum] : llvm::enumerate(sums))
+    shares.rows[number / (4 * columns) * 2 + number / 2 % 2].push_back(sum);
+  shares.firstRow = k.add(warpRow, arith::DivUIOp::create(k, lane, k.index(4)));
+  shares.firstColumn = k.mul(arith::RemUIOp::create(k, lane, k.index(4)), 2);
+  shares.product = warpProduct;
+  shares.share = warpShare;
+  shares.thread = arith::RemUIOp::create(k, threadId, k.index(kTileThreads));
+  shares.buffer = shared;
+  return shares;
+}
+
+/// `sums` plus the block's part of the product of the thread's warp, or the
+/// warp's share of that.
+TileSums TensorCoreMultiplier::multiplyAll(ArrayRef<MatrixProduct> products,
+                                           TileSums sums) {
   emitPositions();
   const MatrixProduct &product = products.front();
   StagedOperand left = stage(product.left, product.leftTransposed, true);
@@ -371,12 +393,10 @@ TensorCoreMultiplier::multiplyAll(ArrayRef<MatrixProduct> products,
   Value length = product.leftTransposed ? left.stored.outer : left.stored.inner;
   Value steps = arith::CeilDivUIOp::create(k, length, k.index(layout.depth));
   Value first = k.index(0);
-  TileSums before = sums;
   if (parts > 1) {
     Value most = arith::CeilDivUIOp::create(k, steps, k.index(parts));
     first = k.min(k.mul(part, most), steps);
     steps = k.min(k.sub(steps, first), most);
-    sums.assign(sums.size(), k.real(k.getF32Type(), 0.0));
   }
   auto loadStep = [&](Value step) {
     Value stage = arith::RemUIOp::create(k, step, k.index(layout.stages));
@@ -405,13 +425,6 @@ TensorCoreMultiplier::multiplyAll(ArrayRef<MatrixProduct> products,
   // Another product may use the ring.
   NVVM::CpAsyncWaitGroupOp::create(k, 0);
   gpu::BarrierOp::create(k);
-  if (layout.shares > 1)
-    sums = addShares(sums);
-  if (parts > 1) {
-    sums = addAllParts(sums);
-    for (auto [sum, start] : llvm::zip(sums, before))
-      sum = arith::AddFOp::create(k, start, sum);
-  }
   return sums;
 }
 
@@ -437,34 +450,16 @@ TileSums TensorCoreMultiplier::addAllParts(ValueRange own) {
   return llvm::to_vector_of<Value>(choice.getResults());
 }
 
-/// The sums of both shares in the warps of the first, by way of the ring.
-TileSums TensorCoreMultiplier::addShares(ValueRange own) {
-  Value thread = arith::RemUIOp::create(k, threadId, k.index(kTileThreads));
-  Type f32 = k.getF32Type();
-  auto getPlace = [&](int64_t number) {
-    return movePointer(k, shared, f32, k.add(thread, number * kTileThreads));
-  };
-  k.when(k.compare(arith::CmpIPredicate::ne, warpShare, k.index(0)), [&] {
-    for (auto [number, sum] : llvm::enumerate(own))
-      LLVM::StoreOp::create(k, sum, getPlace(number));
-  });
-  gpu::BarrierOp::create(k);
-  TileSums sums;
-  for (auto [number, sum] : llvm::enumerate(own))
-    sums.push_back(arith::AddFOp::create(
-        k, sum, LLVM::LoadOp::create(k, f32, getPlace(number))));
-  return sums;
-}
-
 std::unique_ptr<TileMultiplier> mlir::omnimoe::createTensorCoreMultiplier(
-    KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile, int64_t parts) {
+    KernelBuilder &k, gpu::LaunchOp launch, ProductTile tile, int64_t parts,
+    bool hasBuffers) {
   return std::make_unique<TensorCoreMultiplier>(k, launch, tile, parts,
-                                                /*products=*/1);
+                                                /*products=*/1, hasBuffers);
 }
 
 std::unique_ptr<RowMultiplier>
 mlir::omnimoe::createRowMultiplier(KernelBuilder &k, gpu::LaunchOp launch,
-                                   ProductTile tile) {
-  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, /*parts=*/1,
+                                   ProductTile tile, int64_t parts) {
+  return std::make_unique<TensorCoreMultiplier>(k, launch, tile, parts,
                                                 /*products=*/2);
 }

@@ -121,8 +121,7 @@ void TileEpilogue::storeSums(const TileSums &values, Value memref) {
 }
 
 void TileEpilogue::startAtZero(Value result) {
-  sums[result] = TileSums(numSums(),
-                          k.real(k.getF32Type(), 0.0));
+  sums[result] = TileSums(numSums(), k.real(k.getF32Type(), 0.0));
 }
 
 /// A thread has 32 bytes of a row and stores 16 at a time; the memory behind
@@ -203,7 +202,7 @@ Value TileEpilogue::computePiece(linalg::LinalgOp op,
       ArrayRef<Value> elements = ArrayRef(held->second).slice(first, width);
       value = width == 1 ? elements.front() : getVector(elements);
     } else if (auto ofRow = rows.find(operand.memref); ofRow != rows.end()) {
-      value = ofRow->second[first / fragmentWidth % ofRow->second.size()];
+      value = ofRow->second;
       if (width > 1)
         value = k.broadcast(type, value);
     } else if (Value piece = findLoaded(operand)) {
@@ -235,8 +234,7 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
     return failure();
   const VectorOperand &out = memrefs->back();
   bool staysInRegisters = isOfTile(out.memref);
-  if (!out.map.isIdentity() ||
-      (staysInRegisters && !multiplier.getRowsOfThread()))
+  if (!out.map.isIdentity() || (staysInRegisters && !multiplier.holdsRows()))
     return failure();
   SmallVector<Value> inMemory;
   for (const VectorOperand &operand : *memrefs) {
@@ -259,10 +257,9 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
     int64_t fragmentWidth = multiplier.getFragmentWidth();
     for (auto [index, fragment] : llvm::enumerate(fragments))
       for (int64_t at = 0; at < fragmentWidth; ++at)
-        values.push_back(computePiece(op, *memrefs, /*own=*/{},
-                                      index * fragmentWidth + at, /*width=*/1,
-                                      fragment.row,
-                                      k.add(fragment.column, at)));
+        values.push_back(computePiece(
+            op, *memrefs, /*own=*/{}, index * fragmentWidth + at, /*width=*/1,
+            fragment.row, k.add(fragment.column, at)));
     sums[out.memref] = values;
     return success();
   }
@@ -288,7 +285,7 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
                fragment, width);
   };
   // What is made of a row alone is then made once, not where pieces are stored.
-  bool madeFirst = multiplier.getRowsOfThread() && inMemory.size() == 1;
+  bool madeFirst = multiplier.holdsRows() && inMemory.size() == 1;
   SmallVector<Value> pieces;
   for (int64_t first = 0; madeFirst && first < numSums(); first += width) {
     const Fragment &fragment = fragments[first / multiplier.getFragmentWidth()];
@@ -299,9 +296,9 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
       memref::DimOp::create(k, out.memref, 0),
       memref::DimOp::create(k, out.memref, 1), width,
       [&](int64_t first, Value row, Value column) {
-        store(madeFirst ? pieces[first / width]
-                      : computePiece(op, *memrefs, own, first, width, row,
-                                     column),
+        store(madeFirst
+                  ? pieces[first / width]
+                  : computePiece(op, *memrefs, own, first, width, row, column),
               out.memref, row, column);
       },
       loadAhead);
@@ -315,16 +312,15 @@ LogicalResult TileEpilogue::emitOperation(Operation *op) {
     if (!value.getType().isF32())
       value = arith::ExtFOp::create(k, k.getF32Type(), value);
     if (cast<MemRefType>(fill.output().getType()).getRank() == 1) {
-      rows[fill.output()].assign(multiplier.getRowsOfThread(), value);
+      rows[fill.output()] = value;
       return success();
     }
-    sums[fill.output()] =
-        TileSums(numSums(), value);
+    sums[fill.output()] = TileSums(numSums(), value);
     return success();
   }
   if (auto copy = dyn_cast<memref::CopyOp>(op)) {
     if (auto ofRows = rows.find(copy.getSource()); ofRows != rows.end()) {
-      rows[copy.getTarget()] = SmallVector<Value>(ofRows->second);
+      rows[copy.getTarget()] = Value(ofRows->second);
       return success();
     }
     auto known = sums.find(copy.getSource());
@@ -343,7 +339,7 @@ LogicalResult TileEpilogue::emitOperation(Operation *op) {
     return success();
   }
   auto generic = dyn_cast<linalg::LinalgOp>(op);
-  if (generic && generic.getNumReductionLoops() && isOfRows(op)) {
+  if (generic && multiplier.holdsRows() && generic.getNumReductionLoops()) {
     emitRowReduction(generic);
     return success();
   }

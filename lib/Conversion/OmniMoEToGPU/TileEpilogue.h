@@ -45,7 +45,8 @@ public:
 
   /// True if `op`, which is no product, can be computed where lanes hold whole
   /// rows: a fill, a copy, a reduction of rows, or element by element.
-  static bool isOfRows(Operation *op);
+  /// `results` are those of the products.
+  static bool isOfRows(Operation *op, const DenseSet<Value> &results);
 
   /// True if `body` has one result, and takes nothing else from memory that is
   /// made of the sums.
@@ -63,9 +64,7 @@ private:
   void forEachPiece(Value rows, Value columns, int64_t width,
                     llvm::function_ref<void(int64_t, Value, Value)> body,
                     llvm::function_ref<void(int64_t)> prepare = nullptr);
-  int64_t numSums() {
-    return fragments.size() * multiplier.getFragmentWidth();
-  }
+  int64_t numSums() { return fragments.size() * multiplier.getFragmentWidth(); }
   TileSums loadSums(Value memref);
   void storeSums(const TileSums &values, Value memref);
   void storePairs(const TileSums &values, Value memref, Value isOdd);
@@ -83,8 +82,8 @@ private:
   TileOperands operands;
   SmallVector<Fragment> fragments;
   DenseMap<Value, TileSums> sums;
-  /// Buffers with one element a row: those of the thread's rows.
-  DenseMap<Value, SmallVector<Value>> rows;
+  /// Buffers with one element a row: that of the thread's row.
+  DenseMap<Value, Value> rows;
   DenseSet<Value> gathered;
   bool keeps = false;
   SmallVector<Value> kept;

@@ -74,8 +74,7 @@ void TileOperands::hold(KernelBuilder &k) {
       auto type = cast<VectorType>(piece.getType());
       for (int64_t i = 0; i < type.getNumElements(); ++i)
         words.push_back(vector::ExtractOp::create(k, piece, i));
-      piece =
-          vector::FromElementsOp::create(k, type, holdInPlace(k, words));
+      piece = vector::FromElementsOp::create(k, type, holdInPlace(k, words));
     }
 }
 

@@ -80,9 +80,9 @@ private:
   LogicalResult emitConsumer();
   IRMapping cloneViews(TilePosition position);
   TileOperands loadOperands(const IRMapping &views);
-  LogicalResult emitResult(Block *body, TilePosition position,
-                           IRMapping &views, TileOperands operands,
-                           Value accumulators, CarriedTile &finished);
+  LogicalResult emitResult(Block *body, TilePosition position, IRMapping &views,
+                           TileOperands operands, Value accumulators,
+                           CarriedTile &finished);
   void storeRound(const CarriedTile &carried, int64_t round);
   Value getStage(Value stage);
   SmallVector<Fragment> getFragments();

@@ -23,7 +23,8 @@ using namespace mlir::omnimoe;
 /// not such an operation.
 static Value getRounded(Operation *op) {
   auto generic = dyn_cast_or_null<linalg::GenericOp>(op);
-  if (!generic || !omnimoe::isElementwise(generic) || generic.getNumDpsInputs() != 1)
+  if (!generic || !omnimoe::isElementwise(generic) ||
+      generic.getNumDpsInputs() != 1)
     return nullptr;
   auto round = dyn_cast<arith::TruncFOp>(generic.getBody()->front());
   bool isAll = round && round.getIn() == generic.getBody()->getArgument(0) &&
@@ -69,9 +70,8 @@ struct FuseElementwisePass
     context->getLoadedDialect<linalg::LinalgDialect>()
         ->getCanonicalizationPatterns(patterns);
     // As upstream's pass does: what comes first in the program is fused first.
-    (void)applyPatternsGreedily(
-        getOperation(), std::move(patterns),
-        GreedyRewriteConfig().setUseTopDownTraversal());
+    (void)applyPatternsGreedily(getOperation(), std::move(patterns),
+                                GreedyRewriteConfig().setUseTopDownTraversal());
   }
 };
 } // namespace

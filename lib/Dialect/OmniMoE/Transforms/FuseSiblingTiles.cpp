@@ -50,8 +50,7 @@ static bool areSiblings(scf::ForallOp a, scf::ForallOp b) {
   std::optional<MatrixProduct> other = findNarrowProduct(b);
   return one && other && getMatrix(*one) &&
          getMatrix(*one) == getMatrix(*other) && a.getRank() == 1 &&
-         b.getRank() == 1 &&
-         a.getMixedLowerBound() == b.getMixedLowerBound() &&
+         b.getRank() == 1 && a.getMixedLowerBound() == b.getMixedLowerBound() &&
          a.getMixedUpperBound() == b.getMixedUpperBound() &&
          a.getMixedStep() == b.getMixedStep() &&
          getElementTypeOrSelf(one->right->get().getType()) ==
@@ -80,8 +79,7 @@ struct FuseSiblingTilesPass
         for (size_t j = i + 1; j < loops.size(); ++j)
           if (areSiblings(loops[i], loops[j]) &&
               mayWait(loops[i], loops[j], dominance)) {
-            fuseIndependentSiblingForallLoops(loops[i], loops[j],
-                                                   rewriter);
+            fuseIndependentSiblingForallLoops(loops[i], loops[j], rewriter);
             ++numFused;
             // Two are what a block has registers and shared memory for.
             loops.erase(loops.begin() + j);

@@ -178,6 +178,23 @@ static void eraseDead(RewriterBase &rewriter, SmallVector<Operation *> ops) {
   }
 }
 
+/// True if the rows of `product` are multiplied by another matrix of few
+/// columns as well, which is tiled alike.
+static bool hasSibling(const MatrixProduct &product) {
+  auto isFew = [](const MatrixProduct &known) {
+    auto type = cast<ShapedType>(known.result->get().getType());
+    return isNarrow(known) && type.getDimSize(1) <= kMostSiblingColumns;
+  };
+  SmallVector<Operation *> users(product.left->get().getUsers());
+  for (Operation *user : product.left->get().getUsers())
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(user))
+      llvm::append_range(users, slice->getUsers());
+  return isFew(product) && llvm::any_of(users, [&](Operation *user) {
+           std::optional<MatrixProduct> other = matchMatrixProduct(user);
+           return other && user != product.op && isFew(*other);
+         });
+}
+
 namespace {
 struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
   using TilePassBase::TilePassBase;
@@ -189,10 +206,10 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
           .tokensPerBlock;
     if (isGPU && isa<PartitionOp>(group.front()))
       return 1;
-    if (isGPU && llvm::any_of(group, [](Operation *op) {
-          return matchMatrixProduct(op).has_value();
-        }))
-      return kNarrowTileRows;
+    if (isGPU)
+      for (Operation *op : group)
+        if (std::optional<MatrixProduct> product = matchMatrixProduct(op))
+          return hasSibling(*product) ? kSiblingTileRows : kNarrowTileRows;
     int64_t tile = isGPU ? kTokensPerBlock : tokenTile;
     bool scheduled = false;
     for (Operation *op : group) {

@@ -46,6 +46,10 @@ inline constexpr int64_t kWarpgroupTileDepth = 64;
 /// tile covers them.
 inline constexpr int64_t kNarrowTileRows = 32;
 inline constexpr int64_t kMostNarrowColumns = 128;
+/// Rows of a tile of two such products of the same rows, and up to how many
+/// columns of each: half as many tiles read half as much of the right operands.
+inline constexpr int64_t kSiblingTileRows = 64;
+inline constexpr int64_t kMostSiblingColumns = 64;
 /// The most rows for which they are few, and the tile, of so many rows, of a
 /// product with them and many columns.
 inline constexpr int64_t kFewRows = 32;
