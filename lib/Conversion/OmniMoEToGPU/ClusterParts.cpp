@@ -14,6 +14,11 @@ void mlir::omnimoe::meetInCluster(KernelBuilder &k) {
   NVVM::ClusterWaitOp::create(k, /*aligned=*/UnitAttr());
 }
 
+void mlir::omnimoe::leaveCluster(KernelBuilder &k) {
+  NVVM::ClusterArriveRelaxedOp::create(k, /*aligned=*/UnitAttr());
+  NVVM::ClusterWaitOp::create(k, /*aligned=*/UnitAttr());
+}
+
 /// Threads that follow one another have their values of one number side by
 /// side.
 static Value getPlace(KernelBuilder &k, Value buffer, Value number,

@@ -17,6 +17,9 @@ namespace mlir::omnimoe {
 /// Lets the threads of all blocks of a cluster meet; each sees what the others
 /// wrote before.
 void meetInCluster(KernelBuilder &k);
+/// The same at the end of a kernel whose memory others have read, and used what
+/// they read: it only keeps the memory.
+void leaveCluster(KernelBuilder &k);
 
 /// Stores f32 `values` of thread `thread` of `threads` to `buffer` in shared
 /// memory.

@@ -138,13 +138,10 @@ static TileSums addShares(KernelBuilder &k, const RowShares &shares,
   for (const TileSums &row : shares.rows)
     llvm::append_range(own, row);
   storePart(k, own, getBuffer(shares.share), thread, kTileThreads);
-  auto meet = [&] {
-    if (parts > 1)
-      meetInCluster(k);
-    else
-      gpu::BarrierOp::create(k);
-  };
-  meet();
+  if (parts > 1)
+    meetInCluster(k);
+  else
+    gpu::BarrierOp::create(k);
   TileSums sums;
   for (int64_t share = 0; share < kShares; ++share) {
     TileSums others =
@@ -154,9 +151,6 @@ static TileSums addShares(KernelBuilder &k, const RowShares &shares,
       share == 0 ? sums.push_back(value)
                  : (void)(sums[at] = arith::AddFOp::create(k, sums[at], value));
   }
-  // No block ends before others have read its memory.
-  if (parts > 1)
-    meet();
   return sums;
 }
 
@@ -191,5 +185,7 @@ LogicalResult mlir::omnimoe::emitRowTile(KernelBuilder &k, gpu::LaunchOp launch,
   for (size_t number = 0; number < tile.products.size(); ++number)
     k.when(k.compare(arith::CmpIPredicate::eq, shares.product, k.index(number)),
            [&] { emitOwn(number); });
+  if (tile.parts > 1)
+    leaveCluster(k);
   return result;
 }

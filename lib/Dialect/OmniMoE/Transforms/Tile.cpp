@@ -75,10 +75,36 @@ static TilingInterface findRoot(Operation *function) {
   return dyn_cast_or_null<TilingInterface>(root ? root : fill);
 }
 
+/// True if `op` is a product of matrices, or moves the elements of one.
+static bool makesProduct(Operation *op) {
+  if (matchMatrixProduct(op))
+    return true;
+  auto moves = dyn_cast<linalg::TransposeOp>(op);
+  Operation *moved = moves ? moves.getInput().getDefiningOp() : nullptr;
+  return moved && matchMatrixProduct(moved);
+}
+
+/// True if `op` is a sum to tokens, or what is made of its elements alone.
+static bool makesSum(Operation *op) {
+  if (isa_and_present<CombineOp>(op))
+    return true;
+  auto generic = dyn_cast_or_null<linalg::GenericOp>(op);
+  return generic && omnimoe::isElementwise(op) &&
+         generic.getNumDpsInputs() == 1 &&
+         isa_and_present<CombineOp>(
+             generic.getDpsInputs().front().getDefiningOp());
+}
+
 /// The destination of `use` may be computed in the tile if that is cheap; a
-/// product keeps a tile of its own, whose size suits it.
+/// product keeps a tile of its own, whose size suits it. So does one that is
+/// added to a sum behind it.
 static bool mayFuseThrough(OpOperand &use, Operation *producer) {
-  auto dps = dyn_cast<DestinationStyleOpInterface>(use.getOwner());
+  Operation *user = use.getOwner();
+  if (omnimoe::isElementwise(user) && makesProduct(producer))
+    return llvm::none_of(user->getOperands(), [](Value operand) {
+      return makesSum(operand.getDefiningOp());
+    });
+  auto dps = dyn_cast<DestinationStyleOpInterface>(user);
   if (!dps || !dps.isDpsInit(&use))
     return true;
   auto product = dyn_cast<linalg::LinalgOp>(producer);
