@@ -18,12 +18,15 @@ def make_text(hidden, sizes, dtype, kind):
     results = []
     for weight, shift in zip(weights, shifts):
         logits = module.linear(x, weight)
+        if kind == "chained" and results:
+            inner = logits.element() * results[-1].element()
+            logits = module.elementwise(inner, "f32", logits.shape)
         if kind == "tanh":
             inner = apply("tanh", logits.element() + shift.element(1))
             logits = module.elementwise(inner, "f32", logits.shape)
         rows = module.softmax(logits) if kind == "softmax" else module.log_softmax(logits)
         results.append(module.cast(rows, dtype) if kind == "rounded" else rows)
-    return module.text(results)
+    return module.text(results[-1:] if kind == "chained" else results)
 
 
 def check(tokens, hidden, sizes, dtype, kind="log", kernels=1):
@@ -37,16 +40,21 @@ def check(tokens, hidden, sizes, dtype, kind="log", kernels=1):
     assert program.ptx.count(".entry") == kernels
     poison()
     results = program(*all_to_gpu([x, *weights, *shifts]))
-    for result, weight, shift in zip(results, weights, shifts):
+    expected = []
+    for weight, shift in zip(weights, shifts):
         logits = x.astype(np.float64) @ weight.astype(np.float64).T
+        if kind == "chained" and expected:
+            logits *= expected[-1]
         if kind == "tanh":
             logits = np.tanh(logits + shift)
         shifted = logits - logits.max(axis=1, keepdims=True)
-        expected = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        if kind == "softmax":
-            expected = np.exp(expected)
+        rows = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        expected.append(np.exp(rows) if kind == "softmax" else rows)
+    if kind == "chained":
+        results, expected = [results], expected[-1:]
+    for result, known in zip(results, expected):
         # Nothing but the sums' order and the hardware's exponential is inexact.
-        assert_close(result, expected, dtype if kind == "rounded" else "f32", times=10)
+        assert_close(result, known, dtype if kind == "rounded" else "f32", times=10)
 
 
 @pytest.mark.sanitizer
@@ -68,6 +76,12 @@ def test_any_number_of_rows(tokens):
 @pytest.mark.parametrize("sizes", [(128, 128), (96, 33)])
 def test_what_is_made_of_rows(kind, sizes):
     check(70, 256, sizes, "bf16", kind)
+
+
+@pytest.mark.parametrize("sizes", [(64, 64), (100, 100)])
+def test_one_needs_the_other(sizes):
+    """One tile with both, by way of shared memory."""
+    check(150, 256, sizes, "bf16", "chained")
 
 
 def test_three_products():

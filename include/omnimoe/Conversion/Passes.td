@@ -90,14 +90,19 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     A tile of rows and columns of a dense product is one block too, with the sums
     in registers: two f16 or two bf16 matrices are multiplied by `mma.sync` out
     of a ring of stages in shared memory, others in f32. What is made of the
-    sums element by element is made of them in registers. An operation in no
-    tile is a launch of one block.
+    sums element by element is made of them in registers. A tile of two narrow
+    products of the same rows gives each warp whole rows of one of them, so that
+    reductions of rows, as of a softmax, stay in registers as well; a tile of 64
+    rows is of two blocks, a cluster, with half of the summed loop each. An
+    operation in no tile is a launch of one block.
 
     Large tiles of two such matrices stored along the sums are multiplied by
     warpgroups (`wgmma`). A warpgroup of its own fills the ring: the hardware
     copies whole tiles, or, where the tile gathers rows of the left matrix by
     indices, threads copy the rows from where they are. Rows outside of the
-    matrix are not read then, and count as zeros.
+    matrix are not read then, and count as zeros. What results are made of besides
+    sums is loaded before the sums are computed if 64 registers hold it, otherwise
+    several pieces at a time.
 
     Before:
     ```mlir

@@ -107,6 +107,80 @@ module attributes {omnimoe.target = #target} {
 
 // -----
 
+#id = affine_map<(d0, d1) -> (d0, d1)>
+#nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
+#target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
+
+// A 16-bit matrix that is added to the product is loaded before the sums are
+// computed: 16 pieces a thread. Of a 32-bit one, 8 pieces are under way together.
+
+// CHECK-LABEL: func.func @added
+// CHECK: nvvm.setmaxregister increase
+// CHECK-COUNT-16: vector.load {{.*}} vector<8xf16>
+// CHECK-NOT: vector.load
+// CHECK: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK-NOT: vector.load
+// CHECK-COUNT-16: vector.store
+// CHECK-LABEL: func.func @added_wide
+// CHECK-NOT: vector.load
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK-COUNT-8: vector.load {{.*}} vector<8xf32>
+// CHECK-NOT: vector.load
+// CHECK-COUNT-8: vector.store
+// CHECK-COUNT-8: vector.load {{.*}} vector<8xf32>
+module attributes {omnimoe.target = #target} {
+  func.func @added(%x: memref<?x128xf16>, %w: memref<256x128xf16>, %b: memref<?x256xf16>, %y: memref<?x256xf16>) {
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %T = memref.dim %x, %c0 : memref<?x128xf16>
+    scf.forall (%i) = (0) to (%T) step (128) {
+      %m = affine.min affine_map<(d0)[s0] -> (-d0 + s0, 128)>(%i)[%T]
+      %xt = memref.subview %x[%i, 0] [%m, 128] [1, 1] : memref<?x128xf16> to memref<?x128xf16, strided<[128, 1], offset: ?>>
+      %s = memref.alloc(%m) : memref<?x256xf32>
+      linalg.fill ins(%zero : f32) outs(%s : memref<?x256xf32>)
+      linalg.matmul indexing_maps = #nt ins(%xt, %w : memref<?x128xf16, strided<[128, 1], offset: ?>>, memref<256x128xf16>) outs(%s : memref<?x256xf32>)
+      %bt = memref.subview %b[%i, 0] [%m, 256] [1, 1] : memref<?x256xf16> to memref<?x256xf16, strided<[256, 1], offset: ?>>
+      %yt = memref.subview %y[%i, 0] [%m, 256] [1, 1] : memref<?x256xf16> to memref<?x256xf16, strided<[256, 1], offset: ?>>
+      linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %bt : memref<?x256xf32>, memref<?x256xf16, strided<[256, 1], offset: ?>>)
+          outs(%yt : memref<?x256xf16, strided<[256, 1], offset: ?>>) {
+      ^bb0(%p: f32, %q: f16, %o: f16):
+        %l = arith.extf %q : f16 to f32
+        %a = arith.addf %p, %l : f32
+        %r = arith.truncf %a : f32 to f16
+        linalg.yield %r : f16
+      }
+      memref.dealloc %s : memref<?x256xf32>
+    }
+    return
+  }
+  func.func @added_wide(%x: memref<?x128xf16>, %w: memref<256x128xf16>, %b: memref<?x256xf32>, %y: memref<?x256xf16>) {
+    %c0 = arith.constant 0 : index
+    %zero = arith.constant 0.0 : f32
+    %T = memref.dim %x, %c0 : memref<?x128xf16>
+    scf.forall (%i) = (0) to (%T) step (128) {
+      %m = affine.min affine_map<(d0)[s0] -> (-d0 + s0, 128)>(%i)[%T]
+      %xt = memref.subview %x[%i, 0] [%m, 128] [1, 1] : memref<?x128xf16> to memref<?x128xf16, strided<[128, 1], offset: ?>>
+      %s = memref.alloc(%m) : memref<?x256xf32>
+      linalg.fill ins(%zero : f32) outs(%s : memref<?x256xf32>)
+      linalg.matmul indexing_maps = #nt ins(%xt, %w : memref<?x128xf16, strided<[128, 1], offset: ?>>, memref<256x128xf16>) outs(%s : memref<?x256xf32>)
+      %bt = memref.subview %b[%i, 0] [%m, 256] [1, 1] : memref<?x256xf32> to memref<?x256xf32, strided<[256, 1], offset: ?>>
+      %yt = memref.subview %y[%i, 0] [%m, 256] [1, 1] : memref<?x256xf16> to memref<?x256xf16, strided<[256, 1], offset: ?>>
+      linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %bt : memref<?x256xf32>, memref<?x256xf32, strided<[256, 1], offset: ?>>)
+          outs(%yt : memref<?x256xf16, strided<[256, 1], offset: ?>>) {
+      ^bb0(%p: f32, %q: f32, %o: f16):
+        %a = arith.addf %p, %q : f32
+        %r = arith.truncf %a : f32 to f16
+        linalg.yield %r : f16
+      }
+      memref.dealloc %s : memref<?x256xf32>
+    }
+    return
+  }
+}
+
+// -----
+
 #nt = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (n, k)>, affine_map<(m, n, k) -> (m, n)>]
 #target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448, l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>
 

@@ -13,7 +13,6 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/Utils/Utils.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/Dominance.h"
 #include "mlir/IR/PatternMatch.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/Products.h"
@@ -58,10 +57,10 @@ static bool areSiblings(scf::ForallOp a, scf::ForallOp b) {
 }
 
 /// True if nothing needs `earlier` before `later` ends.
-static bool mayWait(scf::ForallOp earlier, scf::ForallOp later,
-                    DominanceInfo &dominance) {
+static bool mayWait(scf::ForallOp earlier, scf::ForallOp later) {
   return llvm::all_of(earlier->getUsers(), [&](Operation *user) {
-    return dominance.properlyDominates(later, user);
+    return later->isBeforeInBlock(
+        later->getBlock()->findAncestorOpInBlock(*user));
   });
 }
 
@@ -72,13 +71,11 @@ struct FuseSiblingTilesPass
     if (!getTarget(getOperation()->getParentOfType<ModuleOp>()).isGPU())
       return;
     IRRewriter rewriter(&getContext());
-    DominanceInfo dominance(getOperation());
     getOperation()->walk([&](Block *block) {
       auto loops = llvm::to_vector(block->getOps<scf::ForallOp>());
       for (size_t i = 0; i < loops.size(); ++i)
         for (size_t j = i + 1; j < loops.size(); ++j)
-          if (areSiblings(loops[i], loops[j]) &&
-              mayWait(loops[i], loops[j], dominance)) {
+          if (areSiblings(loops[i], loops[j]) && mayWait(loops[i], loops[j])) {
             fuseIndependentSiblingForallLoops(loops[i], loops[j], rewriter);
             ++numFused;
             // Two are what a block has registers and shared memory for.

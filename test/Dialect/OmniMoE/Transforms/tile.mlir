@@ -206,6 +206,32 @@ func.func @versions(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi3
   return %r : tensor<?x4xf32>
 }
 
+// A product that is added to a sum has tiles of its own, and so many tokens as
+// suit it; the addition is in the tiles of the sum.
+
+// CHECK-LABEL: func.func @product_and_sum(
+// CHECK:         affine.min #[[SIZE64]]
+// CHECK:         %[[P:.*]] = scf.forall (
+// CHECK:           linalg.matmul
+// CHECK:         affine.min #[[SIZE8]]
+// CHECK:         scf.forall (
+// CHECK-NOT:       linalg.matmul
+// CHECK:           tensor.extract_slice %[[P]]
+// CHECK:           omnimoe.combine
+// CHECK:           arith.addf
+// CHECK-NOT:     scf.forall (
+func.func @product_and_sum(%x: tensor<?x8xf32>, %w: tensor<8x16xf32>, %v: tensor<64x16xf32>, %e: tensor<?x4xi32>, %c: tensor<?x4xf32>, %y0: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  %p = linalg.matmul ins(%x, %w : tensor<?x8xf32>, tensor<8x16xf32>) outs(%y0 : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %s = omnimoe.combine to_tokens ins(%c, %v, %e : tensor<?x4xf32>, tensor<64x16xf32>, tensor<?x4xi32>)
+    outs(%y0 : tensor<?x16xf32>) {schedule = #omnimoe.schedule<token_centric, token_tile = 8>} -> tensor<?x16xf32>
+  %r = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%p, %s : tensor<?x16xf32>, tensor<?x16xf32>) outs(%y0 : tensor<?x16xf32>) {
+  ^bb0(%a: f32, %b: f32, %o: f32):
+    %m = arith.addf %a, %b : f32
+    linalg.yield %m : f32
+  } -> tensor<?x16xf32>
+  return %r : tensor<?x16xf32>
+}
+
 // Left alone: what is in a tile already, what has no parallel first loop, and
 // what works on memrefs.
 
