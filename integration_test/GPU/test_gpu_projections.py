@@ -6,7 +6,7 @@ from gpu_arrays import all_to_gpu, assert_close, poison
 from helpers import normal
 
 import omnimoe
-from omnimoe._build import Module
+from omnimoe._build import Module, Value
 from omnimoe._expr import apply
 
 
@@ -91,3 +91,64 @@ def test_three_products():
 
 def test_other_rows_are_no_siblings():
     check(70, 256, (64, 129), "bf16", kernels=3)
+
+
+# What random programs make of [T, n], here and in float64.
+
+
+def log_softmax(rows):
+    shifted = rows - rows.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def centred(module: Module, rows: Value) -> Value:
+    total = module._reduce("add", 0.0, rows.element(), rows.shape[:1])
+    return module.elementwise(rows.element() - total.element(0), "f32", rows.shape)
+
+
+STEPS = {
+    "log_softmax": (Module.log_softmax, log_softmax),
+    "softmax": (Module.softmax, lambda rows: np.exp(log_softmax(rows))),
+    "centred": (centred, lambda rows: rows - rows.sum(axis=1, keepdims=True)),
+    "tanh": (
+        lambda module, rows: module.elementwise(apply("tanh", rows.element()), "f32", rows.shape),
+        np.tanh,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_programs(seed):
+    """One to three products, with what may and may not share a tile."""
+    rng = np.random.default_rng(seed)
+    tokens, hidden = int(rng.integers(1, 200)), int(rng.choice([24, 33, 64, 256]))
+    sizes = [int(rng.choice([rng.integers(1, 129), 32, 64])) for _ in range(rng.integers(1, 4))]
+    dtype = str(rng.choice(["f16", "bf16"]))
+    module = Module("f")
+    x = module.argument("x", dtype, (None, hidden))
+    arrays = [normal(rng, (tokens, hidden), dtype)]
+    results, expected = [], []
+    for size in sizes:
+        arrays.append(normal(rng, (size, hidden), dtype))
+        rows = module.linear(x, module.argument(f"a{len(arrays)}", dtype, (size, hidden)))
+        known = arrays[0].astype(np.float64) @ arrays[-1].astype(np.float64).T
+        for name in rng.choice([*STEPS, "scaled", "kept"], int(rng.integers(1, 5))):
+            if name == "kept":
+                results.append(rows)
+                expected.append(known)
+            elif name == "scaled":
+                arrays.append(normal(rng, known.shape, "f32"))
+                scale = module.argument(f"a{len(arrays)}", "f32", (None, size))
+                scaled = rows.element() * scale.element()
+                rows = module.elementwise(scaled, "f32", rows.shape)
+                known = known * arrays[-1]
+            else:
+                build, compute = STEPS[name]
+                rows, known = build(module, rows), compute(known)
+        results.append(rows)
+        expected.append(known)
+    program = omnimoe.compile(module.text(results), target=omnimoe.devices()[0].target)
+    poison()
+    outputs = program(*all_to_gpu(arrays))
+    for output, known in zip(outputs if len(results) > 1 else [outputs], expected):
+        assert_close(output, known, "f32", times=40)
