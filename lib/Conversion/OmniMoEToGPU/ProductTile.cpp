@@ -12,6 +12,10 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+bool mlir::omnimoe::isOfTile(Value memref) {
+  return memref.getDefiningOp<memref::AllocOp>() != nullptr;
+}
+
 StoredOperand mlir::omnimoe::getStoredOperand(KernelBuilder &k, Value operand,
                                               bool transposed,
                                               int64_t accessBytes) {

@@ -18,10 +18,6 @@ using namespace mlir::omnimoe;
 /// Lanes that hold a row.
 static constexpr int64_t kLanesOfRow = 4;
 
-static bool isOfTile(Value memref) {
-  return memref.getDefiningOp<memref::AllocOp>() != nullptr;
-}
-
 static bool hasIndices(linalg::LinalgOp op) {
   return !op.getBlock()->getOps<linalg::IndexOp>().empty();
 }

@@ -27,10 +27,6 @@ using namespace mlir::omnimoe;
 static constexpr int64_t kShares = kRowTileThreads / kTileThreads;
 static constexpr int64_t kFragmentWidth = 2;
 
-static bool isOfTile(Value memref) {
-  return memref.getDefiningOp<memref::AllocOp>() != nullptr;
-}
-
 /// True if the sums of `product` start at the zeros that are the only thing in
 /// its result before.
 static bool startsAtZero(const MatrixProduct &product) {

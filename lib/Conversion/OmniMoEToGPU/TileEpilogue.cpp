@@ -14,11 +14,6 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// True if values only live in registers: a buffer that the tile makes.
-static bool isOfTile(Value memref) {
-  return memref.getDefiningOp<memref::AllocOp>() != nullptr;
-}
-
 static llvm::MaybeAlign getAlignment(Type elementType, int64_t width) {
   return llvm::MaybeAlign(
       std::min(width * elementType.getIntOrFloatBitWidth() / 8, kAccessBytes));
