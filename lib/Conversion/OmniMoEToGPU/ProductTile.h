@@ -121,8 +121,8 @@ std::unique_ptr<RowMultiplier> createRowMultiplier(KernelBuilder &k,
 std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
                                                     gpu::LaunchOp launch);
 
-/// True for a buffer that a tile makes for itself, whose values may only live in
-/// registers.
+/// True for a buffer that a tile makes for itself, whose values may only live
+/// in registers.
 bool isOfTile(Value memref);
 
 /// An operand of a product as its tile is stored: rows of neighbouring

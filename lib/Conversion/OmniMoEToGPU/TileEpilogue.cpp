@@ -6,6 +6,7 @@
 #include "KnownDivisor.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/RowGather.h"
 
+#include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -248,13 +249,21 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
     return success();
   }
   if (staysInRegisters) {
+    // Where the matrix ends, its last element is read, and not used.
+    auto sizes = out.memref.getDefiningOp<memref::AllocOp>().getMixedSizes();
+    auto last = [&](int64_t dim) {
+      return k.sub(getValueOrCreateConstantIndexOp(k, k.getLoc(), sizes[dim]),
+                   1);
+    };
+    Value lastRow = last(0), lastColumn = last(1);
     TileSums values;
     int64_t fragmentWidth = multiplier.getFragmentWidth();
     for (auto [index, fragment] : llvm::enumerate(fragments))
       for (int64_t at = 0; at < fragmentWidth; ++at)
-        values.push_back(computePiece(
-            op, *memrefs, /*own=*/{}, index * fragmentWidth + at, /*width=*/1,
-            fragment.row, k.add(fragment.column, at)));
+        values.push_back(
+            computePiece(op, *memrefs, /*own=*/{}, index * fragmentWidth + at,
+                         /*width=*/1, k.min(fragment.row, lastRow),
+                         k.min(k.add(fragment.column, at), lastColumn)));
     sums[out.memref] = values;
     return success();
   }
@@ -280,7 +289,12 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
                fragment, width);
   };
   // What is made of a row alone is then made once, not where pieces are stored.
-  bool madeFirst = multiplier.holdsRows() && inMemory.size() == 1;
+  bool madeFirst =
+      multiplier.holdsRows() &&
+      llvm::all_of(ArrayRef(*memrefs).drop_back(), [&](const auto &operand) {
+        return !isa<MemRefType>(operand.memref.getType()) ||
+               sums.contains(operand.memref) || rows.contains(operand.memref);
+      });
   SmallVector<Value> pieces;
   for (int64_t first = 0; madeFirst && first < numSums(); first += width) {
     const Fragment &fragment = fragments[first / multiplier.getFragmentWidth()];
