@@ -117,6 +117,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sanitizer
 @pytest.mark.parametrize("seed", range(24))
 def test_random_programs(seed):
     """One to three products, with what may and may not share a tile."""
