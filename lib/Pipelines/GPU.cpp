@@ -121,8 +121,9 @@ static SmallVector<Stage> getKernelStages(const GPUPipelineOptions &options) {
       {"bufferize",
        [](OpPassManager &pm) {
          buildBufferize(pm, [](OpPassManager &scratch) {
-           scratch.addPass(createConvertOmniMoEDispatchToGPUPass());
+           // A block lets the dispatch carry what it takes of each pair.
            scratch.addPass(createConvertOmniMoEExpertBlockToGPUPass());
+           scratch.addPass(createConvertOmniMoEDispatchToGPUPass());
            addCleanup(scratch);
          });
        }},

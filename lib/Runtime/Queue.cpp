@@ -194,6 +194,22 @@ static int32_t getTensorMapType(int32_t type) {
   }
 }
 
+/// CUtensorMapL2promotion of a width.
+static int32_t getTensorMapPromotion(int32_t bytes) {
+  switch (bytes) {
+  case 0:
+    return 0;
+  case 64:
+    return 1;
+  case 128:
+    return 2;
+  case 256:
+    return 3;
+  default:
+    return -1;
+  }
+}
+
 /// CUtensorMapSwizzle of a width.
 static int32_t getTensorMapSwizzle(int32_t bytes) {
   switch (bytes) {
@@ -213,16 +229,17 @@ static int32_t getTensorMapSwizzle(int32_t bytes) {
 void omnimoe_gpu_tensor_map(void *opaque, void *map, void *base, int32_t type,
                             int32_t rank, const int64_t *sizes,
                             const int64_t *strides, const int32_t *box,
-                            int32_t swizzleBytes) {
-  constexpr int32_t kMaxRank = 5, kNoInterleave = 0, kPromoteTo256 = 3,
-                    kZeroOutside = 0;
+                            int32_t swizzleBytes, int32_t promotionBytes) {
+  constexpr int32_t kMaxRank = 5, kNoInterleave = 0, kZeroOutside = 0;
   auto &queue = *static_cast<Queue *>(opaque);
   if (!queue.error.empty())
     return;
   int32_t dataType = getTensorMapType(type);
   int32_t swizzle = getTensorMapSwizzle(swizzleBytes);
+  int32_t promotion = getTensorMapPromotion(promotionBytes);
   cuda::Result result = cuda::kInvalidValue;
-  if (rank >= 1 && rank <= kMaxRank && dataType >= 0 && swizzle >= 0) {
+  if (rank >= 1 && rank <= kMaxRank && dataType >= 0 && swizzle >= 0 &&
+      promotion >= 0) {
     uint64_t size[kMaxRank], stride[kMaxRank];
     uint32_t tile[kMaxRank], step[kMaxRank];
     for (int32_t i = 0; i < rank; ++i) {
@@ -233,7 +250,7 @@ void omnimoe_gpu_tensor_map(void *opaque, void *map, void *base, int32_t type,
     }
     result = queue.driver.tensorMapEncodeTiled(
         static_cast<cuda::TensorMap *>(map), dataType, rank, base, size, stride,
-        tile, step, kNoInterleave, swizzle, kPromoteTo256, kZeroOutside);
+        tile, step, kNoInterleave, swizzle, promotion, kZeroOutside);
   }
   if (result == cuda::kSuccess)
     return;
@@ -244,6 +261,7 @@ void omnimoe_gpu_tensor_map(void *opaque, void *map, void *base, int32_t type,
                 toText("[]", sizes, shown) + ", strides " +
                 toText("[]", strides, std::max(shown - 1, 0)) + ", tiles " +
                 toText("[]", tile, shown) + ", swizzle " +
-                std::to_string(swizzleBytes) + ": " +
+                std::to_string(swizzleBytes) + ", promotion " +
+                std::to_string(promotionBytes) + ": " +
                 queue.driver.describe(result);
 }

@@ -137,7 +137,7 @@ inline void entry(void *const *descriptors) {
   const int64_t sizes[] = {8, x[3]}, strides[] = {32};
   const int32_t box[] = {8, 64};
   omnimoe_gpu_tensor_map(queue, &map, reinterpret_cast<void *>(x[1]),
-                         OMNIMOE_F32, 2, sizes, strides, box, 32);
+                         OMNIMOE_F32, 2, sizes, strides, box, 32, 256);
   void *first[] = {&map};
   omnimoe_gpu_launch(queue, 0, 0, 1, 1, 128, 1, 1, 0, 0, first); // no blocks
   omnimoe_gpu_launch(queue, 0, x[3], 1, 1, 128, 1, 1, 4096, 0, first);

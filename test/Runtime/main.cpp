@@ -183,7 +183,7 @@ static void testErrors() {
   fake.fail("cuTensorMapEncodeTiled", 1);
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,
          "no tensor map of type 0, sizes [8, 3], strides [32], tiles [8, 64], "
-         "swizzle 32: CUDA_ERROR_INVALID_VALUE");
+         "swizzle 32, promotion 256: CUDA_ERROR_INVALID_VALUE");
   fake.fail("cuTensorMapEncodeTiled", 0);
   fake.fail("cuMemcpyDtoDAsync_v2", 2);
   EXPECT(call.run(program, nullptr, message), OMNIMOE_DEVICE_ERROR,

@@ -210,7 +210,7 @@ module {{
     %s = tensor.empty(%P1) : tensor<?xi32>
     %r:4 = omnimoe.dispatch ins(%ids : tensor<?x{K}xi32>)
       outs(%o, %p, %s, %p : tensor<{G1}xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
-      num_experts = {N} group_size = {S}
+      num_experts = {N} group_size = {S} {grid}
       -> tensor<{G1}xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
     // A program's results are as long as the batch: starts come in two parts.
     %starts = tensor.extract_slice %r#2[0] [%P] [1] : tensor<?xi32> to tensor<?xi32>
@@ -243,7 +243,7 @@ def check_dispatch(
     """For each number of tokens: ids a tenth of which name no expert, and none
     names the other half of the experts; none that names one; all the same."""
     sizes = {"K": top_k, "N": experts, "S": group_size, "G1": -(-experts // group_size) + 1}
-    program = compiled(DISPATCH.format(**sizes), units=units)
+    program = compiled(DISPATCH.format(grid="", **sizes), units=units)
     rng = np.random.default_rng(0)
     half = rng.permutation(experts)[: -(-experts // 2)]
     for shape in ((count, top_k) for count in tokens):
@@ -255,6 +255,44 @@ def check_dispatch(
             results = offsets, token, np.append(starts, last), pairs
             for found, expected in zip(results, dispatched(ids, experts, group_size)):
                 np.testing.assert_array_equal(found[: len(expected)], expected)
+
+
+def of_lines(ids: np.ndarray, experts: int, columns: int) -> np.ndarray:
+    """The line of each pair: the row or else the column of the grid in which its token has
+    more pairs; the number of lines for pairs without an expert."""
+    rows, lines = experts // columns, np.full(ids.shape, experts // columns + columns)
+    for token, chosen in enumerate(ids):
+        known = (chosen >= 0) & (chosen < experts)
+        row, column = np.divmod(np.where(known, chosen, 0), columns)
+        in_row = np.bincount(row[known], minlength=rows)[row]
+        in_column = np.bincount(column[known], minlength=columns)[column]
+        lines[token] = np.where(known, np.where(in_row >= in_column, row, rows + column), lines[token])
+    return lines
+
+
+def check_line_dispatch(tokens: Sequence[int], top_k: int, rows: int, columns: int) -> None:
+    """Routed ids, of which a tenth name no expert; all the same; all of one line. Slots are
+    in order, the pairs of each are not."""
+    experts, lines = rows * columns, rows + columns
+    sizes = {"K": top_k, "N": experts, "S": max(rows, columns), "G1": lines + 1}
+    program = compiled(DISPATCH.format(grid=f"grid_columns = {columns}", **sizes))
+    rng = np.random.default_rng(0)
+    for count in tokens:
+        shape = (count, top_k)
+        scores = rng.standard_normal((count, rows, 1)) + rng.standard_normal((count, 1, columns))
+        best = np.argsort(-scores.reshape(count, -1), axis=1)[:, :top_k]
+        wild = np.where(rng.random(shape) < 0.1, rng.choice([-1, experts, 2**31 - 1], shape), best)
+        line = rng.integers(0, columns, shape)
+        for ids in (wild, best, np.zeros(shape), line, line % rows * columns):
+            ids = ids.astype(np.int32)
+            keys = of_lines(ids, experts, columns)
+            offsets, token, starts, last, pairs = map(np.ravel, interpret(program, [ids]))
+            expected = dispatched(keys.astype(np.int32), lines, 1)
+            results = offsets, token, np.append(starts, last)
+            for found, wanted in zip(results, expected[:3]):
+                np.testing.assert_array_equal(found[: len(wanted)], wanted)
+            for begin, end in zip(expected[2][:-1], expected[2][1:]):
+                assert sorted(pairs[begin:end]) == sorted(expected[3][begin:end])
 
 
 PARTITION = """

@@ -20,12 +20,23 @@ def check(run_on_fake_gpu):
         "(0, 40), 6, 100, 16",
         "(30,), 4, 511",
         "(1, 600), 4, 520",
+        "(600,), 4, 1100",
         "(3000,), 3, 20, 4, 1",
     ],
 )
 def test_dispatch(check, sizes):
     """Of no token and of one; in several blocks, tiles of a block, and passes."""
     check(f"check_dispatch({sizes})")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    ["(0, 1, 70), 12, 9, 14", "(40,), 33, 20, 11", "(3,), 300, 40, 40", "(2,), 4200, 70, 70", "(9,), 5, 600, 500"],
+)
+def test_dispatch_by_lines(check, sizes):
+    """Several chunks of tokens; pairs of a token in shared memory, and too many for that; too
+    many groups for a table."""
+    check(f"check_line_dispatch({sizes})")
 
 
 @pytest.mark.parametrize(

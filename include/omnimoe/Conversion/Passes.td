@@ -468,7 +468,7 @@ def ConvertGPULaunchToRuntimePass : Pass<"convert-gpu-launch-to-runtime", "Modul
     ```c
     void omnimoe_gpu_tensor_map(void *queue, void *map, void *base, int32_t type, int32_t rank,
                                 const int64_t *sizes, const int64_t *strides, const int32_t *box,
-                                int32_t swizzle_bytes);
+                                int32_t swizzle_bytes, int32_t promotion_bytes);
     ```
 
     from `nvgpu.tma.create.descriptor` and passed by value.

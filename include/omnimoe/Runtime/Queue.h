@@ -62,13 +62,13 @@ OMNIMOE_EXPORT void omnimoe_gpu_wait_for_stream(void *queue, int32_t stream);
 /// accelerator finds tiles of `box` elements in the array at `base`. Sizes and
 /// boxes stand innermost first; `strides` are the bytes from one element to the
 /// next in each dimension but the first. What lies outside of the array reads
-/// as zero.
-OMNIMOE_EXPORT void omnimoe_gpu_tensor_map(void *queue, void *map, void *base,
-                                           int32_t type, int32_t rank,
-                                           const int64_t *sizes,
-                                           const int64_t *strides,
-                                           const int32_t *box,
-                                           int32_t swizzleBytes);
+/// as zero. The second-level cache fetches `promotionBytes` at a time, 0 for no
+/// more than is asked for.
+OMNIMOE_EXPORT void
+omnimoe_gpu_tensor_map(void *queue, void *map, void *base, int32_t type,
+                       int32_t rank, const int64_t *sizes,
+                       const int64_t *strides, const int32_t *box,
+                       int32_t swizzleBytes, int32_t promotionBytes);
 }
 
 #endif // OMNIMOE_RUNTIME_QUEUE_H

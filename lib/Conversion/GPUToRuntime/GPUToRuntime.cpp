@@ -78,6 +78,20 @@ static int32_t getSwizzleBytes(nvgpu::TensorMapSwizzleKind kind) {
   }
 }
 
+static int32_t getPromotionBytes(nvgpu::TensorMapL2PromoKind kind) {
+  switch (kind) {
+  case nvgpu::TensorMapL2PromoKind::L2PROMO_NONE:
+    return 0;
+  case nvgpu::TensorMapL2PromoKind::L2PROMO_64B:
+    return 64;
+  case nvgpu::TensorMapL2PromoKind::L2PROMO_128B:
+    return 128;
+  case nvgpu::TensorMapL2PromoKind::L2PROMO_256B:
+    return 256;
+  }
+  llvm_unreachable("unknown promotion");
+}
+
 static bool isChangeOfStreams(StringRef function) {
   return function == kForkFunction || function == kSelectStreamFunction ||
          function == kWaitForStreamFunction;
@@ -261,11 +275,12 @@ private:
       return LLVM::ConstantOp::create(b, b.getI32Type(),
                                       b.getI32IntegerAttr(value));
     };
-    callRuntime(
-        kTensorMapFunction,
-        {map, base, i32(getTypeNumber(type.getElementType())), i32(rank), sizes,
-         strides, box,
-         i32(getSwizzleBytes(op.getTensorMap().getType().getSwizzle()))});
+    nvgpu::TensorMapDescriptorType mapType = op.getTensorMap().getType();
+    callRuntime(kTensorMapFunction,
+                {map, base, i32(getTypeNumber(type.getElementType())),
+                 i32(rank), sizes, strides, box,
+                 i32(getSwizzleBytes(mapType.getSwizzle())),
+                 i32(getPromotionBytes(mapType.getL2promo()))});
     return map;
   }
 

@@ -3,6 +3,7 @@
 #include "BarrierRing.h"
 
 #include "DevicePointer.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
@@ -11,8 +12,15 @@ using namespace mlir::omnimoe;
 
 static constexpr int64_t kFull = 0, kEmpty = 1;
 
-BarrierRing::BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages)
-    : k(k), stages(stages) {
+Value mlir::omnimoe::getPlaceInBlock(KernelBuilder &k, Value place,
+                                     Value block) {
+  auto type = LLVM::LLVMPointerType::get(k.getContext(), kSharedClusterSpace);
+  return NVVM::MapaOp::create(k, type, place, block);
+}
+
+BarrierRing::BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages,
+                         int64_t blocks)
+    : k(k), stages(stages), blocks(blocks) {
   auto space =
       gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
   barriers = launch.addWorkgroupAttribution(
@@ -31,7 +39,7 @@ void BarrierRing::emitInit(int64_t consumers, int64_t producers) {
     NVVM::MBarrierInitOp::create(k, getBarrier(kFull, k.i32(stage)),
                                  k.i32(producers), Value());
     NVVM::MBarrierInitOp::create(k, getBarrier(kEmpty, k.i32(stage)),
-                                 k.i32(consumers), Value());
+                                 k.i32(blocks * consumers), Value());
   }
   NVVM::FenceMbarrierInitOp::create(k);
 }
@@ -88,4 +96,18 @@ void BarrierRing::fillWhenCopied(Value stage) {
 
 void BarrierRing::release(Value stage, Value predicate) {
   arrive(getBarrier(kEmpty, stage), predicate);
+}
+
+/// At the scope of the block, since nothing but reads of its own memory comes
+/// before; at that of the cluster it would wait for all stores under way.
+void BarrierRing::releaseToBlock(Value stage, Value block, Value predicate) {
+  Value barrier = getPlaceInBlock(k, getBarrier(kEmpty, stage), block);
+  NVVM::InlinePtxOp::create(
+      k, TypeRange{}, ValueRange{barrier}, ValueRange{},
+      "mbarrier.arrive.release.cta.shared::cluster.b64 _, [$0];", predicate);
+}
+
+void BarrierRing::releaseToCluster(Value stage, Value lane) {
+  releaseToBlock(stage, lane,
+                 k.compare(arith::CmpIPredicate::ult, lane, k.i32(blocks)));
 }

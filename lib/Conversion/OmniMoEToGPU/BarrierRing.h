@@ -16,6 +16,10 @@
 
 namespace mlir::omnimoe {
 
+/// What is in block `block` (i32) of the cluster where `place` is in this one's
+/// shared memory.
+Value getPlaceInBlock(KernelBuilder &k, Value place, Value block);
+
 /// A stage and the parity of its use, as i32.
 struct RingPosition {
   Value stage, parity;
@@ -24,11 +28,15 @@ struct RingPosition {
 class BarrierRing {
 public:
   /// Reserves the barriers of `stages` stages in the shared memory of `launch`.
-  BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages);
+  /// With several `blocks`, those of a cluster, producers wait for the
+  /// consumers of all of them.
+  BarrierRing(KernelBuilder &k, gpu::LaunchOp launch, int64_t stages,
+              int64_t blocks = 1);
 
   /// To be called by one thread before any other use; all threads of the block
-  /// must meet after it. `consumers` release each use of a stage; `producers`
-  /// fill it: one if a single thread announces all its bytes.
+  /// or cluster must meet after it. `consumers` of a block release each use of
+  /// a stage; `producers` fill it: one if a single thread announces all its
+  /// bytes.
   void emitInit(int64_t consumers, int64_t producers = 1);
 
   RingPosition getProducerStart() { return {k.i32(0), k.i32(1)}; }
@@ -51,6 +59,11 @@ public:
   void fillWhenCopied(Value stage);
   /// Says that this consumer has read the stage, in threads where `predicate`.
   void release(Value stage, Value predicate);
+  /// The same to all blocks of the cluster, in each of which a producer writes
+  /// to this one's stage: lane i of a warp says it to block i.
+  void releaseToCluster(Value stage, Value lane);
+  /// The same to block `block` alone, in threads where `predicate`.
+  void releaseToBlock(Value stage, Value block, Value predicate);
 
 private:
   Value getBarrier(int64_t kind, Value stage);
@@ -58,7 +71,7 @@ private:
   void wait(Value barrier, Value parity);
 
   KernelBuilder &k;
-  int64_t stages;
+  int64_t stages, blocks;
   Value barriers;
 };
 

@@ -1,5 +1,6 @@
 //===- DispatchToGPU.cpp - The pass convert-omnimoe-dispatch-to-gpu -------===//
 
+#include "LineDispatch.h"
 #include "PairSort.h"
 #include "omnimoe/Conversion/Passes.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
@@ -40,12 +41,18 @@ struct ConvertOmniMoEDispatchToGPUPass
           (function.getName() + "_dispatch" + Twine(index)).str();
       rewriter.setInsertionPoint(op);
       KernelBuilder k(op.getLoc(), rewriter);
+      if (op.getLayout().isByLines() && suitsLineDispatch(op)) {
+        emitLineDispatch(k, op, prefix);
+        rewriter.eraseOp(op);
+        continue;
+      }
       PairChunks chunks = getPairChunks(k, op, units);
       Value keys = memref::AllocOp::create(
           k, MemRefType::get({ShapedType::kDynamic}, k.getI32Type()),
           chunks.pairs);
       emitPairSort(k, op, chunks, keys, prefix);
       emitSlots(k, op, chunks, keys, prefix);
+      emitCarried(k, op, chunks, keys, prefix);
       rewriter.eraseOp(op);
     }
   }

@@ -43,10 +43,16 @@ struct FusedBlock {
   bool keepsProducts() { return products->hasAttr(kKeptProductsAttrName); }
   /// Whether sums must not depend on their order; they start from zeros then.
   bool isExact() { return sum->hasAttr(kExactSumsAttrName); }
-  int64_t getGroupSize() { return products.getSchedule()->getGroupSize(); }
-  int64_t getNumGroups() {
-    return llvm::divideCeil(products.getNumExperts(), getGroupSize());
+  GroupLayout getLayout() {
+    ScheduleAttr schedule = *products.getSchedule();
+    return {products.getNumExperts(), schedule.getGroupSize(),
+            schedule.getGridColumns()};
   }
+  int64_t getGroupSize() { return getLayout().groupSize; }
+  int64_t getNumGroups() { return getLayout().getNumGroups(); }
+  /// Where groups are lines, few tiles meet a group's vectors: the blocks of a
+  /// cluster copy a part of them each, for all.
+  int64_t getClusterBlocks() { return getLayout().isByLines() ? 2 : 1; }
   /// A copy takes 256 rows of vectors at most: so many copies, of equal size.
   int64_t getParts() { return getGroupSize() > 256 ? 2 : 1; }
   /// The group's columns in the products, with those that fill them up.
@@ -54,11 +60,28 @@ struct FusedBlock {
     return llvm::alignTo(getGroupSize(), kSampledColumns * getParts());
   }
   int64_t getColumnBlocks() { return getColumns() / kSampledColumns; }
+  /// What the payload takes besides products, and is found in memory by the
+  /// number of a pair.
+  SmallVector<OpOperand *> getPairInputs() {
+    SmallVector<OpOperand *> inputs;
+    if (payload)
+      for (OpOperand *input : payload.getDpsInputOperands())
+        if (isa<MemRefType>(input->get().getType()) &&
+            llvm::none_of(matmuls, [&](GroupedMatmulOp matmul) {
+              return matmul.getProducts() == input->get();
+            }))
+          inputs.push_back(input);
+    return inputs;
+  }
   Value getOffsets() { return products.getDispatch()[0]; }
   Value getTokens() { return products.getDispatch()[1]; }
   Value getStarts() { return products.getDispatch()[2]; }
   Value getPairs() { return products.getDispatch()[3]; }
 };
+
+/// The rows, of `rows` of a tile, that the first warpgroup of a cluster's block
+/// has; the second one's come behind its 64.
+Value getEvenSplit(KernelBuilder &k, Value rows);
 
 /// The block that `region` holds, or failure with a message.
 FailureOr<FusedBlock> matchFusedBlock(scf::ExecuteRegionOp region);
@@ -68,18 +91,36 @@ FailureOr<FusedBlock> matchFusedBlock(scf::ExecuteRegionOp region);
 /// stand, but ordered by warpgroup, and then by the block of `kSampledColumns`
 /// columns that they are in; where rows are pairs, there is nothing to order.
 struct SlotTiles {
-  Value tiles;  ///< i32 [?, 3]: group, first row, past the last row
-  Value count;  ///< i32 [1]: how many there are
-  Value taken;  ///< i32 [1]: how many were asked for, 0 to begin with
-  Value cells;  ///< i16 [P]: a pair's row and column in its tile, or null
-  Value pairs;  ///< i32 [P]: the number of that pair, token * K + choice
+  Value tiles; ///< i32 [?, 3]: group, first row, past the last row
+  Value count; ///< i32 [1]: how many there are
+  Value taken; ///< i32 [1]: how many were asked for, 0 to begin with
+  Value cells; ///< i16 [P]: a pair's row and column in its tile, or null
+  Value pairs; ///< i32 [P]: the number of that pair, token * K + choice; null
+               ///< if only the operands are needed
+  SmallVector<Value> operands; ///< [P]: what that pair's coefficient takes from
+                               ///< memory, for each of `getPairInputs`
   Value blocks; ///< i32 [?, 2B + 1]: where the pairs of a tile's B blocks of
                 ///< columns begin, for one warpgroup and the other; their end
   Value bound;  ///< index on the host: there are no more tiles than that
 };
 
+/// What of each pair its dispatch has carried along, [P]: the expert, and what
+/// the coefficient takes for each of `getPairInputs`. Null and empty if nothing
+/// was: it is then found by the number of the pair.
+struct CarriedPairs {
+  Value experts;
+  SmallVector<Value> operands;
+};
+
+/// Lets the dispatch of `block`, in front of `region`, carry that, if it may
+/// come behind what makes it. Worthwhile where pairs are sorted token by token:
+/// looked up later, each would come from another line of the cache.
+CarriedPairs carryPairs(RewriterBase &rewriter, FusedBlock block,
+                        scf::ExecuteRegionOp region);
+
 /// Emits the kernels that cut slots into tiles and order their pairs.
-SlotTiles emitSlotTiles(KernelBuilder &k, FusedBlock block, TargetAttr target,
+SlotTiles emitSlotTiles(KernelBuilder &k, FusedBlock block,
+                        const CarriedPairs &carried, TargetAttr target,
                         StringRef prefix);
 
 /// Emits the kernel that cuts sorted pairs of wide experts into tiles.

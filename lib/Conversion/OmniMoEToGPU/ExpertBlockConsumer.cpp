@@ -60,14 +60,14 @@ ExpertBlockKernel::multiplyByUp(RingPosition &at,
         ring.waitFull(now);
         SmallVector<Value> sums = multiply(now.stage, carried.drop_front(3));
         waitForProducts(k, 1);
-        ring.release(carried[0], isFirstLane);
+        release(carried[0]);
         RingPosition next = ring.advance(now);
         SmallVector<Value> values{now.stage, next.stage, next.parity};
         llvm::append_range(values, sums);
         return values;
       });
   waitForProducts(k, 0);
-  ring.release(end[0], isFirstLane);
+  release(end[0]);
   at = {end[1], end[2]};
   SmallVector<Value> products;
   for (Value accumulators : end.drop_front(3))
@@ -78,7 +78,19 @@ ExpertBlockKernel::multiplyByUp(RingPosition &at,
 /// The two of the tile's rows that a thread has sums of.
 TwoRows ExpertBlockKernel::getRows(const RowTile &tile) {
   TwoRows rows = getOwnRows(k, k.sub(warp, kWarpsOfGroup), lane);
-  return {k.add(tile.first, rows[0]), k.add(tile.first, rows[1])};
+  Value first = tile.first;
+  if (blockOfCluster)
+    first =
+        k.add(first, k.mul(consumer, k.sub(getSplit(tile), kWarpgroupRows)));
+  return {k.add(first, rows[0]), k.add(first, rows[1])};
+}
+
+/// Past the last of the tile's rows that this consumer has.
+Value ExpertBlockKernel::getRowsEnd(const RowTile &tile) {
+  if (!blockOfCluster)
+    return tile.last;
+  return k.choose(k.compare(CmpIPredicate::eq, consumer, k.i32(0)),
+                  k.add(tile.first, getSplit(tile)), tile.last);
 }
 
 TwoRows ExpertBlockKernel::loadTokens(const RowTile &tile) {
@@ -128,7 +140,7 @@ RingPosition ExpertBlockKernel::multiplyByDown(ArrayRef<Value> coefficients,
                  }
                  if (sumsBefore) {
                    waitForProducts(k, i < products);
-                   ring.release(stageBefore, isFirstLane);
+                   release(stageBefore);
                    Value column = k.mul(k.add(firstStep, i - 1), kBlockDepth);
                    if (exact) {
                      tokenSums.add(sumsBefore, column, round);
@@ -151,7 +163,7 @@ RingPosition ExpertBlockKernel::addToTokens(ArrayRef<Value> coefficients,
                                             RingPosition at) {
   TwoRows exist = getRows(tile);
   for (Value &row : exist)
-    row = k.compare(CmpIPredicate::ult, row, tile.last);
+    row = k.compare(CmpIPredicate::ult, row, getRowsEnd(tile));
   std::optional<ExactRows> exact;
   if (limits)
     exact.emplace(k, *limits, tokens, exist, lane);
@@ -204,10 +216,10 @@ void ExpertBlockKernel::emitConsumer() {
           products = multiplyByUp(at, [] {});
         }
         queue.tell(told, asks, ticket);
-        Value index = queue.take(told, isFirstLane);
-        RowTile next = loadTile(index);
         llvm::append_range(coefficients,
                            rows->compute(products, getScratch(at.stage)));
+        Value index = getTileOf(queue.take(told, isFirstLane));
+        RowTile next = loadTile(index);
         SmallVector<Value> ahead = rows->lookAhead(getKnown(index));
         at = addToTokens(coefficients, tile, tokens, at);
         told = queue.advance(told);

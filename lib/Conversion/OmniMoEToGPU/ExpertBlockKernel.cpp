@@ -7,7 +7,9 @@
 #include "ExpertBlockKernel.h"
 
 #include "BlockEmitter.h"
+#include "ClusterParts.h"
 #include "DevicePointer.h"
+#include "Utils/GroupLines.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -36,23 +38,27 @@ TileVectors::TileVectors(FusedBlock block, int64_t units) {
     tiles = passes = 1;
     products = block.getParts();
     depth = block.getColumns();
-    columns = rows = depth / products;
+    columns = depth / products;
+    rows = block.getLayout().isByLines() ? depth / block.getClusterBlocks()
+                                         : columns;
   }
 }
 
-ExpertBlockKernel::ExpertBlockKernel(KernelBuilder &k, FusedBlock block,
-                                     const SlotTiles &slotTiles,
-                                     const TileVectors &vectors,
-                                     gpu::LaunchOp launch,
-                                     ArrayRef<Value> upMaps, Value downMap,
-                                     Value cachePolicy, int64_t stages)
+ExpertBlockKernel::ExpertBlockKernel(
+    KernelBuilder &k, FusedBlock block, const SlotTiles &slotTiles,
+    const TileVectors &vectors, gpu::LaunchOp launch, ArrayRef<TableMap> upMaps,
+    TableMap downMap, Value cachePolicy, int64_t stages)
     : k(k), block(block), slotTiles(slotTiles), vectors(vectors),
       upMaps(upMaps), downMap(downMap), cachePolicy(cachePolicy),
       stages(stages), steps(block.products.getHiddenSize() / kBlockDepth),
       elementType(getElementTypeOrSelf(block.products.getX().getType())),
-      ring(k, launch, stages), queue(k, launch, slotTiles.taken) {
+      ring(k, launch, stages, block.getClusterBlocks()),
+      queue(k, launch, slotTiles.taken, block.getClusterBlocks()),
+      clusterBlocks(block.getClusterBlocks()) {
   thread = k.toI32(launch.getThreadIds().x);
-  firstTile = k.toI32(launch.getBlockIds().x);
+  if (clusterBlocks > 1)
+    blockOfCluster = k.toI32(launch.getBlockIds().z);
+  firstTile = getTileOf(k.toI32(launch.getBlockIds().x));
   lane = k.both(thread, k.i32(kWarp - 1));
   isFirstLane = k.compare(CmpIPredicate::eq, lane, k.i32(0));
   // The same for all lanes, and known to be.
@@ -66,6 +72,25 @@ ExpertBlockKernel::ExpertBlockKernel(KernelBuilder &k, FusedBlock block,
 
 Value ExpertBlockKernel::isTile(Value index) {
   return k.compare(CmpIPredicate::slt, index, tileCount);
+}
+
+/// The tile of this block among those of the cluster that were taken.
+Value ExpertBlockKernel::getTileOf(Value number) {
+  return blockOfCluster ? k.add(k.mul(number, clusterBlocks), blockOfCluster)
+                        : number;
+}
+
+/// Where tiles are few, consumers share their rows evenly, as no third has any.
+Value ExpertBlockKernel::getSplit(const RowTile &tile) {
+  return getEvenSplit(k, k.sub(tile.last, tile.first));
+}
+
+/// Says that this warp has read the stage.
+void ExpertBlockKernel::release(Value stage) {
+  if (blockOfCluster)
+    ring.releaseToCluster(stage, lane);
+  else
+    ring.release(stage, isFirstLane);
 }
 
 Value ExpertBlockKernel::getKnown(Value index) {
@@ -84,10 +109,16 @@ RowTile ExpertBlockKernel::loadTile(Value index) {
   auto field = [&](int64_t i) {
     return k.load(slotTiles.tiles, {k.toIndex(known), k.index(i)});
   };
-  Value group = field(0);
-  return {group, field(1), field(2),
-          block.isWide() ? k.mul(part, vectors.depth)
-                         : k.mul(group, block.getGroupSize())};
+  RowTile tile{field(0), field(1), field(2)};
+  if (block.isWide()) {
+    tile.firstVector = k.mul(part, vectors.depth);
+    return tile;
+  }
+  GroupLine line(k, block.getLayout(), tile.group);
+  tile.firstVector = line.first;
+  tile.line = line.line;
+  tile.isRow = line.isRow;
+  return tile;
 }
 
 /// The token of a slot, or of a sorted pair.
@@ -109,11 +140,18 @@ void ExpertBlockKernel::emit(const SumLimits *newLimits, Value attempt) {
     // The threads of the producer, and the bytes that the hardware copies.
     ring.emitInit(kConsumers * kWarpsOfGroup, kWarpsOfGroup * kWarp + 1);
     queue.emitInit(kExpertBlockThreads / kWarp);
-    for (Value map : upMaps)
-      prefetchTensorMap(k, map);
-    prefetchTensorMap(k, downMap);
+    SmallVector<TableMap> maps(upMaps);
+    maps.push_back(downMap);
+    for (TableMap map : maps) {
+      prefetchTensorMap(k, map.rows);
+      if (map.columns)
+        prefetchTensorMap(k, map.columns);
+    }
   });
-  gpu::BarrierOp::create(k);
+  if (blockOfCluster)
+    meetInCluster(k);
+  else
+    gpu::BarrierOp::create(k);
   tileCount = k.mul(k.load(slotTiles.count, k.index(0)), vectors.tiles);
   if (limits)
     tileCount = k.mul(tileCount, k.load(limits->isUsed, attempt));
@@ -131,6 +169,26 @@ void ExpertBlockKernel::emit(const SumLimits *newLimits, Value attempt) {
                                        NVVM::SetMaxRegisterAction::increase);
         k.when(hasTile, [&] { emitConsumer(); });
       });
+  // What the others of the cluster say to this block must find it there.
+  if (blockOfCluster)
+    meetInCluster(k);
+}
+
+static TableMap createTableMap(KernelBuilder &k, FusedBlock block, Value table,
+                               int64_t rows) {
+  GroupLayout layout = block.getLayout();
+  if (!layout.isByLines())
+    return {createTensorMap(k, table, rows), Value()};
+  auto create = [&](bool ofColumns) {
+    return createLineTensorMap(k, table, layout.gridColumns, ofColumns, rows);
+  };
+  return {create(false), create(true)};
+}
+
+/// The pointers by which a kernel knows the maps.
+static TableMap getPointers(KernelBuilder &k, TableMap map) {
+  return {getTensorMapPointer(k, map.rows),
+          map.columns ? getTensorMapPointer(k, map.columns) : Value()};
 }
 
 void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, FusedBlock block,
@@ -141,37 +199,46 @@ void mlir::omnimoe::emitExpertBlock(KernelBuilder &k, FusedBlock block,
   int64_t stages =
       std::min(kMaxStages, (target.getL1Bytes() - 2 * kStageAlignment) /
                                vectors.getStageBytes());
+  // Of clusters, if there are any.
+  int64_t clusterBlocks = block.getClusterBlocks();
   Value blocks =
-      k.min(k.mul(tiles.bound, vectors.tiles), k.index(target.getUnits()));
+      k.min(arith::CeilDivUIOp::create(k, k.mul(tiles.bound, vectors.tiles),
+                                       k.index(clusterBlocks)),
+            k.index(target.getUnits() / clusterBlocks));
   k.when(k.compare(CmpIPredicate::ugt, blocks, k.index(0)), [&] {
-    SmallVector<Value> upMaps;
+    SmallVector<TableMap> upMaps;
     for (GroupedMatmulOp matmul : block.matmuls)
-      upMaps.push_back(createTensorMap(k, matmul.getWeights(), vectors.rows));
-    Value downMap = createTensorMap(k, block.sum.getVectors(), vectors.rows);
-    // Where an expert has hardly more than a tile, nobody else reads its
-    // vectors: the tokens' sums should stay in the cache instead. (There are no
-    // more tiles than full ones and one for each group.)
+      upMaps.push_back(
+          createTableMap(k, block, matmul.getWeights(), vectors.rows));
+    TableMap downMap =
+        createTableMap(k, block, block.sum.getVectors(), vectors.rows);
+    // Where an expert has hardly more than a tile, or a line than a cluster's,
+    // nobody else reads its vectors: the tokens' sums should stay in the cache
+    // instead. (There are no more tiles than full ones and one, or a cluster's,
+    // for each group.)
     Value cachePolicy;
-    if (block.isWide())
+    if (block.getLayout().isByLines())
+      cachePolicy = getCachePolicy(k, k.integer(k.getI1Type(), 1));
+    else if (block.isWide())
       cachePolicy =
           getCachePolicy(k, k.compare(CmpIPredicate::ule, tiles.bound,
                                       k.index(2 * block.getNumGroups())));
     int64_t bytes = kStageAlignment + stages * vectors.getStageBytes();
     auto emitLaunch = [&](const SumLimits *limits, Value attempt) {
       Value one = k.index(1);
-      auto launch = gpu::LaunchOp::create(k, blocks, one, one,
-                                          k.index(kExpertBlockThreads), one,
-                                          one, k.i32(bytes));
+      auto launch = gpu::LaunchOp::create(
+          k, blocks, one, k.index(clusterBlocks), k.index(kExpertBlockThreads),
+          one, one, k.i32(bytes));
       launch.setModuleAttr(
           FlatSymbolRefAttr::get(k.getContext(), kKernelModule));
       launch.setFunctionAttr(FlatSymbolRefAttr::get(k.getContext(), name));
       OpBuilder::InsertionGuard guard(k);
       k.setInsertionPointToStart(&launch.getBody().front());
-      SmallVector<Value> upPointers;
-      for (Value map : upMaps)
-        upPointers.push_back(getTensorMapPointer(k, map));
+      SmallVector<TableMap> upPointers;
+      for (TableMap map : upMaps)
+        upPointers.push_back(getPointers(k, map));
       ExpertBlockKernel(k, block, tiles, vectors, launch, upPointers,
-                        getTensorMapPointer(k, downMap), cachePolicy, stages)
+                        getPointers(k, downMap), cachePolicy, stages)
           .emit(limits, attempt);
       k.setInsertionPointToEnd(&launch.getBody().front());
       gpu::TerminatorOp::create(k);

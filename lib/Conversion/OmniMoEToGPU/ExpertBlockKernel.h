@@ -64,21 +64,27 @@ struct TileVectors {
   int64_t tiles;    ///< tiles that share the vectors of a wide expert
 };
 
+/// How the hardware finds a table's vectors; by lines, those of a row of the
+/// grid, and those of a column.
+struct TableMap {
+  Value rows, columns;
+};
+
 class ExpertBlockKernel {
 public:
   /// A map for each table of up vectors; `cachePolicy` is that of all vectors,
   /// or null.
   ExpertBlockKernel(KernelBuilder &k, FusedBlock block,
                     const SlotTiles &slotTiles, const TileVectors &vectors,
-                    gpu::LaunchOp launch, ArrayRef<Value> upMaps, Value downMap,
-                    Value cachePolicy, int64_t stages);
+                    gpu::LaunchOp launch, ArrayRef<TableMap> upMaps,
+                    TableMap downMap, Value cachePolicy, int64_t stages);
   /// `attempt` is the number of the launch that `limits` are for, if they are.
   void emit(const SumLimits *limits, Value attempt);
 
 private:
   /// Vectors of a tile, from the number `first` of them on.
   struct Copy {
-    Value map;
+    TableMap map;
     int64_t first;
   };
   Value getKnown(Value index);
@@ -88,6 +94,10 @@ private:
   Value getStage(Value stage);
 
   void emitProducer();
+  /// The rows of a tile that the first consumer has.
+  Value getSplit(const RowTile &tile);
+  Value getTileOf(Value number);
+  void release(Value stage);
   RingPosition gatherTokens(const RowTile &tile, RingPosition at);
   RingPosition copyDownVectors(const RowTile &tile, RingPosition at);
   SmallVector<Copy> getUpCopies(int64_t pass);
@@ -108,6 +118,7 @@ private:
   RingPosition addToTokens(ArrayRef<Value> coefficients, const RowTile &tile,
                            TwoRows tokens, RingPosition at);
   TwoRows getRows(const RowTile &tile);
+  Value getRowsEnd(const RowTile &tile);
   TwoRows loadTokens(const RowTile &tile);
 
   KernelBuilder &k;
@@ -115,12 +126,15 @@ private:
   SlotTiles slotTiles;
   const SumLimits *limits = nullptr;
   TileVectors vectors;
-  SmallVector<Value> upMaps;
-  Value downMap, cachePolicy;
+  SmallVector<TableMap> upMaps;
+  TableMap downMap;
+  Value cachePolicy;
   int64_t stages, steps;
   Type elementType;
   BarrierRing ring;
   TileQueue queue;
+  int64_t clusterBlocks;
+  Value blockOfCluster; ///< null if there are no clusters
   Value thread, warp, group, lane, isFirstLane, consumer;
   Value firstTile, tileCount, stageBase;
 };

@@ -20,11 +20,11 @@ SmallVector<ExpertBlockKernel::Copy>
 ExpertBlockKernel::getUpCopies(int64_t pass) {
   SmallVector<Copy> copies;
   if (block.isWide())
-    for (Value map : upMaps)
+    for (TableMap map : upMaps)
       copies.push_back({map, pass * vectors.rows});
   else
-    for (int64_t i = 0; i < vectors.products; ++i)
-      copies.push_back({upMaps.front(), i * vectors.rows});
+    for (int64_t first = 0; first < vectors.depth; first += vectors.rows)
+      copies.push_back({upMaps.front(), first});
   return copies;
 }
 
@@ -36,19 +36,34 @@ SmallVector<ExpertBlockKernel::Copy> ExpertBlockKernel::getDownCopies() {
 }
 
 /// Lets the hardware copy vectors behind the tokens of a stage. What is past a
-/// group belongs to another and meets no pair; past a wide expert there are
-/// zeros.
+/// group belongs to another and meets no pair; past a wide expert, or a line of
+/// the grid, there are zeros.
 void ExpertBlockKernel::copyVectors(ArrayRef<Copy> copies, const RowTile &tile,
                                     Value stage, Value column) {
   int64_t bytes = vectors.rows * kSwizzleBytes;
   Value barrier = ring.expect(stage, copies.size() * bytes);
   Value target =
       movePointer(k, getStage(stage), k.getI8Type(), k.i32(kTokenBytes));
-  Value expert = block.isWide() ? tile.group : Value();
-  for (auto [i, copy] : llvm::enumerate(copies))
-    copyTile(k, movePointer(k, target, k.getI8Type(), k.i32(i * bytes)),
-             copy.map, barrier, k.add(tile.firstVector, copy.first), column,
-             expert, cachePolicy);
+  Value matrix = block.isWide() ? tile.group : tile.line;
+  if (!blockOfCluster) {
+    for (auto [i, copy] : llvm::enumerate(copies))
+      copyTile(k, movePointer(k, target, k.getI8Type(), k.i32(i * bytes)),
+               copy.map.rows, barrier, k.add(tile.firstVector, copy.first),
+               column, matrix, cachePolicy);
+    return;
+  }
+  // Each block of the cluster copies a part, for all of them.
+  Value own =
+      movePointer(k, target, k.getI8Type(), k.mul(blockOfCluster, bytes));
+  Value first = k.add(tile.firstVector, k.mul(blockOfCluster, vectors.rows));
+  auto copyPart = [&](Value map) {
+    copyTile(k, own, map, barrier, first, column, matrix, cachePolicy,
+             clusterBlocks);
+  };
+  // Maps are parameters of the kernel: their addresses cannot be chosen from.
+  k.when(
+      tile.isRow, [&] { copyPart(copies.front().map.rows); },
+      [&] { copyPart(copies.front().map.columns); });
 }
 
 /// Fills a stage for each step along the hidden size: with vectors, and with
@@ -84,7 +99,10 @@ RingPosition ExpertBlockKernel::gatherTokens(const RowTile &tile,
   SmallVector<Value> sources;
   Value lastRow = k.sub(tile.last, 1);
   for (int64_t i = 0; i < kGatheredRows; ++i) {
-    Value own = k.min(k.add(k.add(tile.first, row), i * kRowStep), lastRow);
+    Value own = k.add(k.add(tile.first, row), i * kRowStep);
+    if (blockOfCluster && i * kRowStep >= kWarpgroupRows)
+      own = k.add(k.sub(own, kWarpgroupRows), getSplit(tile));
+    own = k.min(own, lastRow);
     sources.push_back(k.add(k.mul(loadToken(own), pieces), piece));
   }
   // The swizzle of 128 bytes: rows permute the pieces by their number mod 8.
@@ -138,7 +156,7 @@ void ExpertBlockKernel::emitProducer() {
         RowTile tile = loadTile(carried[0]);
         RingPosition at = gatherTokens(tile, {carried[1], carried[2]});
         at = copyDownVectors(tile, at);
-        Value index = queue.take(told, isFirstLane);
+        Value index = getTileOf(queue.take(told, isFirstLane));
         told = queue.advance(told);
         return {index, at.stage, at.parity, told.stage, told.parity};
       });

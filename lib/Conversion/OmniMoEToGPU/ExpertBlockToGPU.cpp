@@ -136,10 +136,12 @@ struct ConvertOmniMoEExpertBlockToGPUPass
       std::string name = (function.getName() + "_experts" + Twine(index)).str();
       hoistDestination(rewriter, region, *block);
       rewriter.setInsertionPoint(region);
+      CarriedPairs carried = carryPairs(rewriter, *block, region);
+      rewriter.setInsertionPoint(region);
       KernelBuilder k(region.getLoc(), rewriter);
       SlotTiles tiles = block->isWide()
                             ? emitPairTiles(k, *block, name)
-                            : emitSlotTiles(k, *block, target, name);
+                            : emitSlotTiles(k, *block, carried, target, name);
       emitExpertBlock(k, *block, tiles, target, name);
       // Results are where they were written to.
       Operation *yield = region.getRegion().front().getTerminator();

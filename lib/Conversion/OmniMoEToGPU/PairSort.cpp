@@ -2,8 +2,8 @@
 //
 // A radix sort of the pairs by group, least significant digit first, which
 // keeps the order of pairs that a digit does not tell apart. One pass for each
-// digit of at most kMaxDigitBits bits: up to 511 groups take one, a million
-// three. A pass is three kernels:
+// digit of at most kMaxDigitBits bits: up to 1,023 groups take one, a million
+// two. A pass is three kernels:
 //
 //  count    Each block counts its pairs by digit.
 //  scan     A block for each digit adds the counts of the blocks before.
@@ -19,6 +19,7 @@
 
 #include "PairSort.h"
 #include "BlockEmitter.h"
+#include "LineDispatch.h"
 #include "ThreadTeam.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -31,7 +32,7 @@ using namespace mlir::omnimoe;
 
 /// Bits of a digit: a tile, and a counter for each digit and warp, must fit
 /// into the 48 KB of shared memory that every kernel has.
-static constexpr int64_t kMaxDigitBits = 9;
+static constexpr int64_t kMaxDigitBits = 10;
 /// Blocks that share out the pairs at most, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 4;
 
@@ -102,9 +103,15 @@ public:
       between[i] = memref::AllocOp::create(
           k, MemRefType::get({dynamic, 2}, i32), chunks.pairs);
     ids = op.getExperts();
-    if (cast<MemRefType>(ids.getType()).getLayout().isIdentity())
+    if (op.getLayout().isByLines()) {
+      groups = memref::AllocOp::create(k, MemRefType::get({dynamic}, i32),
+                                       chunks.pairs);
+      emitLineGroups(k, op, groups, /*counts=*/Value(),
+                     (prefix + "_lines").str());
+    } else if (cast<MemRefType>(ids.getType()).getLayout().isIdentity()) {
       flatIds = memref::CollapseShapeOp::create(
           k, ids, ArrayRef<ReassociationIndices>{{0, 1}});
+    }
     for (pass = 0; pass < passes; ++pass) {
       digits = countDigits(pass);
       source = pass ? between[(pass - 1) % 2] : Value();
@@ -132,6 +139,8 @@ private:
       return loadBoth(source, position);
     // 32-bit arithmetic: there are less than 2^31 pairs.
     Value number = k.toI32(position), topK = k.i32(chunks.topK);
+    if (groups)
+      return {k.load(groups, position), number};
     Value id;
     if (flatIds) {
       id = k.load(flatIds, position);
@@ -378,6 +387,7 @@ private:
   StringRef prefix;
   int64_t passes, digitBits, digits, pass = 0;
   Value ids, flatIds; // the latter if rows follow each other in memory
+  Value groups;       // of pairs, where they do not follow from ids
   Value counts, totals, source, target;
 };
 } // namespace
@@ -386,4 +396,35 @@ void mlir::omnimoe::emitPairSort(KernelBuilder &k, DispatchOp op,
                                  const PairChunks &chunks, Value keys,
                                  StringRef prefix) {
   PairSort(k, op, chunks, keys, prefix).emit();
+}
+
+void mlir::omnimoe::emitCarried(KernelBuilder &k, DispatchOp op,
+                                const PairChunks &chunks, Value keys,
+                                StringRef prefix) {
+  if (op.getCarried().empty())
+    return;
+  BlockKernel kernel(k, (prefix + "_carried").str(), chunks.blocks,
+                     kDispatchThreads);
+  forEachTile(
+      k, kernel, chunks, {},
+      [&](const TilePositions &tile, ValueRange) -> SmallVector<Value> {
+        for (int64_t turn = 0; turn < kTurns; ++turn) {
+          Value at = tile.readable(k, turn);
+          // Pairs without a group come last, and are those of nobody.
+          Value exists =
+              k.both(tile.exist[turn],
+                     k.compare(arith::CmpIPredicate::ult, k.load(keys, at),
+                               k.i32(static_cast<int32_t>(op.getNumGroups()))));
+          Value number = k.load(op.getPairs(), at), topK = k.i32(chunks.topK);
+          Value token = arith::DivUIOp::create(k, number, topK);
+          Value choice = k.sub(number, k.mul(token, topK));
+          k.when(exists, [&] {
+            for (auto [carried, sorted] :
+                 llvm::zip_equal(op.getCarried(), op.getSorted()))
+              k.store(k.load(carried, {k.toIndex(token), k.toIndex(choice)}),
+                      sorted, at);
+          });
+        }
+        return {};
+      });
 }

@@ -57,6 +57,11 @@ void emitPairSort(KernelBuilder &k, DispatchOp op, const PairChunks &chunks,
 void emitSlots(KernelBuilder &k, DispatchOp op, const PairChunks &chunks,
                Value keys, StringRef prefix);
 
+/// Emits the kernel that writes what travels with the sorted pairs of `op`, if
+/// anything does.
+void emitCarried(KernelBuilder &k, DispatchOp op, const PairChunks &chunks,
+                 Value keys, StringRef prefix);
+
 } // namespace mlir::omnimoe
 
 #endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_PAIRSORT_H

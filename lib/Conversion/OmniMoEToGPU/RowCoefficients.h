@@ -8,10 +8,12 @@
 
 namespace mlir::omnimoe {
 
-/// A tile of the list, i32, and its first vector: in the table, or in a wide
-/// expert.
+/// A tile of the list, i32, and its first vector: in the table, in a wide
+/// expert, or in a line of the grid.
 struct RowTile {
   Value group, first, last, firstVector;
+  Value line;  ///< the number of a line of the grid, among rows or columns
+  Value isRow; ///< which of both it is; null if groups are no lines
 };
 
 /// How the products of the 64 rows of a tile that one warpgroup has become

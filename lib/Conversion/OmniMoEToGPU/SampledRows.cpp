@@ -32,16 +32,20 @@ static constexpr int64_t kColumns = kSampledColumns, kRows = kWarpgroupRows;
 /// Where in a piece the coefficients begin, in words.
 static constexpr int64_t kCoefficients = kRows * kColumns;
 static constexpr int64_t kGroupThreads = 128;
-/// Pairs of a pass that a thread asks for ahead. Those of the next passes are
-/// under way at the same time.
-static constexpr int64_t kPairsAhead = 2;
+/// Pairs of a pass that a thread asks for ahead, of few and of many choices a
+/// token. Those of the next passes are under way at the same time.
+static constexpr int64_t kPairsAhead = 2, kMorePairsAhead = 3;
+static constexpr int64_t kManyChoices = 2048;
 /// The block's barriers but the first belong to its consumers.
 static constexpr int64_t kFirstBarrier = 1;
 
 SampledRows::SampledRows(KernelBuilder &k, FusedBlock block,
                          const SlotTiles &tiles, Value consumer, Value warp,
                          Value lane, int64_t pieces)
-    : k(k), block(block), tiles(tiles), consumer(consumer), pieces(pieces) {
+    : k(k), block(block), tiles(tiles), consumer(consumer), pieces(pieces),
+      pairsAhead(block.products.getTopK() < kManyChoices ? kPairsAhead
+                                                         : kMorePairsAhead),
+      inputs(block.getPairInputs()) {
   if (block.isExact())
     exact.emplace(k, block.products.getTopK());
   thread = k.both(k.add(k.mul(warp, kWarp), lane), k.i32(kGroupThreads - 1));
@@ -91,9 +95,18 @@ void SampledRows::begin(const RowTile &, ValueRange ahead) {
   first.resize(getNumPasses());
 }
 
+/// Maps what the payload takes that is no memory.
+static void mapScalars(FusedBlock block, IRMapping &operands) {
+  if (block.payload)
+    for (OpOperand *input : block.payload.getDpsInputOperands())
+      if (!isa<MemRefType>(input->get().getType()))
+        operands.map(block.payload.getMatchingBlockArgument(input),
+                     input->get());
+}
+
 /// A thread's pairs from `at` on; those past the end are the last one.
 SampledRows::Pairs SampledRows::loadPairs(Value at, Value end) {
-  Pairs pairs(kPairsAhead);
+  Pairs pairs(pairsAhead);
   for (auto [i, pair] : llvm::enumerate(pairs)) {
     Value position = k.add(at, i * kGroupThreads);
     pair.exists = k.compare(CmpIPredicate::slt, position, end);
@@ -101,8 +114,12 @@ SampledRows::Pairs SampledRows::loadPairs(Value at, Value end) {
     Value known = k.toIndex(k.max(k.min(position, k.sub(end, 1)), k.i32(0)));
     pair.cell =
         arith::ExtUIOp::create(k, k.getI32Type(), k.load(tiles.cells, known));
-    if (block.payload || block.keepsProducts())
+    if (tiles.pairs)
       pair.number = k.load(tiles.pairs, known);
+    mapScalars(block, pair.operands);
+    for (auto [input, operands] : llvm::zip_equal(inputs, tiles.operands))
+      pair.operands.map(block.payload.getMatchingBlockArgument(input),
+                        k.load(operands, known));
   }
   return pairs;
 }
@@ -112,24 +129,23 @@ void SampledRows::loadFirstPairs(int64_t pass) {
     first[pass] = loadPairs(k.add(bounds[pass], thread), bounds[pass + 1]);
 }
 
+Value mlir::omnimoe::loadPairInput(KernelBuilder &k, FusedBlock block,
+                                   OpOperand &input,
+                                   std::array<Value, 2> place) {
+  SmallVector<Value> indices;
+  for (AffineExpr dim :
+       block.payload.getMatchingIndexingMap(&input).getResults())
+    indices.push_back(place[cast<AffineDimExpr>(dim).getPosition()]);
+  return k.load(input.get(), indices);
+}
+
 IRMapping mlir::omnimoe::loadPairOperands(KernelBuilder &k, FusedBlock block,
                                           std::array<Value, 2> place) {
   IRMapping operands;
-  linalg::GenericOp payload = block.payload;
-  if (!payload)
-    return operands;
-  for (OpOperand *input : payload.getDpsInputOperands()) {
-    Value value = input->get();
-    if (value == block.products.getProducts())
-      continue;
-    if (isa<MemRefType>(value.getType())) {
-      SmallVector<Value> indices;
-      for (AffineExpr dim : payload.getMatchingIndexingMap(input).getResults())
-        indices.push_back(place[cast<AffineDimExpr>(dim).getPosition()]);
-      value = k.load(value, indices);
-    }
-    operands.map(payload.getMatchingBlockArgument(input), value);
-  }
+  mapScalars(block, operands);
+  for (OpOperand *input : block.getPairInputs())
+    operands.map(block.payload.getMatchingBlockArgument(input),
+                 loadPairInput(k, block, *input, place));
   return operands;
 }
 
@@ -147,26 +163,17 @@ Value mlir::omnimoe::computeCoefficient(KernelBuilder &k, FusedBlock block,
       payload.getBody()->getTerminator()->getOperand(0));
 }
 
-/// As indices of [T, K].
-std::array<Value, 2> SampledRows::getTokenAndChoice(const Pair &pair) {
+std::array<Value, 2> mlir::omnimoe::getTokenAndChoice(KernelBuilder &k,
+                                                      FusedBlock block,
+                                                      Value number) {
   Value topK = k.i32(block.products.getTopK());
-  Value token = arith::DivUIOp::create(k, pair.number, topK);
-  return {k.toIndex(token), k.toIndex(k.sub(pair.number, k.mul(token, topK)))};
-}
-
-void SampledRows::loadOperands(Pair &pair) {
-  if (block.payload)
-    pair.operands = loadPairOperands(k, block, getTokenAndChoice(pair));
+  Value token = arith::DivUIOp::create(k, number, topK);
+  return {k.toIndex(token), k.toIndex(k.sub(number, k.mul(token, topK)))};
 }
 
 void SampledRows::loadPairs() {
   loadFirstPairs(0);
   loadFirstPairs(1);
-}
-
-void SampledRows::loadOperands() {
-  for (Pair &pair : first.front())
-    loadOperands(pair);
 }
 
 //===----------------------------------------------------------------------===//
@@ -250,53 +257,66 @@ Value SampledRows::getPlace(const Pair &pair, ArrayRef<Value> scratch,
                              k.both(column, k.i32(7))));
 }
 
-/// The coefficient of a pair with its product at `place`.
-Value SampledRows::getCoefficient(const Pair &pair, Value place) {
-  Value value = LLVM::LoadOp::create(k, k.getF32Type(), place);
-  if (block.keepsProducts())
-    k.store(value, block.products.getProducts(), getTokenAndChoice(pair));
-  return computeCoefficient(k, block, pair.operands, value);
-}
-
-void SampledRows::addCoefficient(const Pair &pair, ArrayRef<Value> scratch,
-                                 int64_t firstBlock) {
-  k.when(pair.exists, [&] {
+/// Does `body` with each of `pairs` that exists, the place of its sum in the
+/// columns that `scratch` holds, its product and its coefficient. These are
+/// computed for all pairs side by side, for those that do not exist too: a
+/// thread would wait for each of them in turn otherwise.
+void SampledRows::forCoefficients(
+    ArrayRef<Pair> pairs, ArrayRef<Value> scratch, int64_t firstBlock,
+    llvm::function_ref<void(const Pair &, Value sum, Value product,
+                            Value coefficient)>
+        body) {
+  SmallVector<Value> sums, products, coefficients;
+  for (const Pair &pair : pairs) {
     Value place = getPlace(pair, scratch, firstBlock);
-    Value value = getCoefficient(pair, place);
-    Value sum = move(place, k.i32(kCoefficients));
-    if (exact)
-      return exact->add(sum, value);
-    LLVM::AtomicRMWOp::create(k, LLVM::AtomicBinOp::fadd, sum, value,
-                              LLVM::AtomicOrdering::monotonic, "block");
-  });
+    sums.push_back(move(place, k.i32(kCoefficients)));
+    products.push_back(LLVM::LoadOp::create(k, k.getF32Type(), place));
+  }
+  for (auto [pair, product] : llvm::zip_equal(pairs, products))
+    coefficients.push_back(
+        computeCoefficient(k, block, pair.operands, product));
+  coefficients = holdInPlace(k, coefficients);
+  for (auto [pair, sum, product, coefficient] :
+       llvm::zip_equal(pairs, sums, products, coefficients))
+    k.when(pair.exists, [&] { body(pair, sum, product, coefficient); });
 }
 
-/// Lets the sums of this pass know how large their coefficients are.
-void SampledRows::raiseSums(ArrayRef<Value> scratch, int64_t pass) {
-  forEachPair(pass, [&](Pair &pair) {
-    k.when(pair.exists, [&] {
-      Value place = getPlace(pair, scratch, pass * pieces);
-      exact->raise(move(place, k.i32(kCoefficients)),
-                   getCoefficient(pair, place));
-    });
+/// Adds the coefficients of this pass to their places.
+void SampledRows::addCoefficients(ArrayRef<Value> scratch, int64_t pass) {
+  auto add = [&](const Pair &pair, Value sum, Value product,
+                 Value coefficient) {
+    if (block.keepsProducts())
+      k.store(product, block.products.getProducts(),
+              getTokenAndChoice(k, block, pair.number));
+    if (exact)
+      return exact->add(sum, coefficient);
+    LLVM::AtomicRMWOp::create(k, LLVM::AtomicBinOp::fadd, sum, coefficient,
+                              LLVM::AtomicOrdering::monotonic, "block");
+  };
+  forPairs(pass, [&](ArrayRef<Pair> pairs) {
+    forCoefficients(pairs, scratch, pass * pieces, add);
   });
   barrier();
 }
 
-/// Does `body` with this thread's pairs of a pass.
-void SampledRows::forEachPair(int64_t pass,
-                              llvm::function_ref<void(Pair &)> body) {
-  for (Pair &pair : first[pass])
-    body(pair);
-  constexpr int64_t step = kPairsAhead * kGroupThreads;
-  Value from = k.add(k.add(bounds[pass], step), thread), to = bounds[pass + 1];
-  k.loop(from, to, k.i32(step), [&](Value at) {
-    Pairs pairs = loadPairs(at, to);
-    for (Pair &pair : pairs)
-      loadOperands(pair);
-    for (Pair &pair : pairs)
-      body(pair);
+/// Lets the sums of this pass know how large their coefficients are.
+void SampledRows::raiseSums(ArrayRef<Value> scratch, int64_t pass) {
+  auto raise = [&](const Pair &, Value sum, Value, Value coefficient) {
+    exact->raise(sum, coefficient);
+  };
+  forPairs(pass, [&](ArrayRef<Pair> pairs) {
+    forCoefficients(pairs, scratch, pass * pieces, raise);
   });
+  barrier();
+}
+
+/// Does `body` with this thread's pairs of a pass, some at a time.
+void SampledRows::forPairs(int64_t pass,
+                           llvm::function_ref<void(ArrayRef<Pair>)> body) {
+  body(first[pass]);
+  int64_t step = pairsAhead * kGroupThreads;
+  Value from = k.add(k.add(bounds[pass], step), thread), to = bounds[pass + 1];
+  k.loop(from, to, k.i32(step), [&](Value at) { body(loadPairs(at, to)); });
 }
 
 SmallVector<Value> SampledRows::compute(ArrayRef<Value> products,
@@ -306,16 +326,11 @@ SmallVector<Value> SampledRows::compute(ArrayRef<Value> products,
   for (int64_t pass = 0; pass < getNumPasses(); ++pass) {
     int64_t firstBlock = pass * pieces;
     loadFirstPairs(pass + 2);
-    if (pass + 1 < getNumPasses())
-      for (Pair &pair : first[pass + 1])
-        loadOperands(pair);
     storeProducts(products, scratch, firstBlock);
     barrier();
     if (exact)
       raiseSums(scratch, pass);
-    forEachPair(pass,
-                [&](Pair &pair) { addCoefficient(pair, scratch, firstBlock); });
-    barrier();
+    addCoefficients(scratch, pass);
     size_t before = fragments.size();
     loadCoefficients(scratch, firstBlock, blocks, fragments);
     // The words of exact sums take twice the registers: they do not stay until

@@ -20,8 +20,14 @@
 
 namespace mlir::omnimoe {
 
+/// Token and choice of pair `number`, as indices of [T, K].
+std::array<Value, 2> getTokenAndChoice(KernelBuilder &k, FusedBlock block,
+                                       Value number);
 /// What the coefficient of the pair at `place`, its token and choice, takes
-/// besides the product.
+/// from `input`.
+Value loadPairInput(KernelBuilder &k, FusedBlock block, OpOperand &input,
+                    std::array<Value, 2> place);
+/// All that it takes besides the product.
 IRMapping loadPairOperands(KernelBuilder &k, FusedBlock block,
                            std::array<Value, 2> place);
 /// The coefficient of a pair with these operands.
@@ -41,7 +47,7 @@ public:
   SmallVector<Value> lookAhead(Value tile) override;
   void begin(const RowTile &tile, ValueRange ahead) override;
   void loadPairs() override;
-  void loadOperands() override;
+  void loadOperands() override {}
   SmallVector<Value> compute(ArrayRef<Value> products,
                              ArrayRef<Value> scratch) override;
 
@@ -59,20 +65,19 @@ private:
   }
   Pairs loadPairs(Value at, Value end);
   void loadFirstPairs(int64_t pass);
-  std::array<Value, 2> getTokenAndChoice(const Pair &pair);
-  void loadOperands(Pair &pair);
   void barrier();
   Value getWord(Value row, Value block8, Value column);
   Value move(Value pointer, Value words);
   void storeProducts(ArrayRef<Value> products, ArrayRef<Value> scratch,
                      int64_t firstBlock);
   Value getPlace(const Pair &pair, ArrayRef<Value> scratch, int64_t firstBlock);
-  Value getCoefficient(const Pair &pair, Value place);
-  void addCoefficient(const Pair &pair, ArrayRef<Value> scratch,
-                      int64_t firstBlock);
+  void forCoefficients(
+      ArrayRef<Pair> pairs, ArrayRef<Value> scratch, int64_t firstBlock,
+      llvm::function_ref<void(const Pair &, Value, Value, Value)> body);
+  void addCoefficients(ArrayRef<Value> scratch, int64_t pass);
   void raiseSums(ArrayRef<Value> scratch, int64_t pass);
   Value loadExact(Value pointer);
-  void forEachPair(int64_t pass, llvm::function_ref<void(Pair &)> body);
+  void forPairs(int64_t pass, llvm::function_ref<void(ArrayRef<Pair>)> body);
   void loadCoefficients(ArrayRef<Value> scratch, int64_t firstBlock,
                         int64_t lastBlock, SmallVectorImpl<Value> &fragments);
 
@@ -80,7 +85,8 @@ private:
   FusedBlock block;
   SlotTiles tiles;
   Value consumer, thread, ownWord;
-  int64_t pieces;
+  int64_t pieces, pairsAhead;
+  SmallVector<OpOperand *> inputs;
   std::optional<ExactCoefficients> exact;
   /// Where the pairs of each pass begin, and their end.
   SmallVector<Value> bounds;

@@ -14,6 +14,9 @@
 #include "BlockEmitter.h"
 #include "BlockKernel.h"
 #include "ExpertBlock.h"
+#include "SampledRows.h"
+#include "Utils/GroupLines.h"
+#include "WarpgroupMatrix.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
@@ -26,20 +29,28 @@ static constexpr int64_t kTilesThreads = 1024, kCellsThreads = 256;
 /// Blocks that find cells, for each unit of the chip.
 static constexpr int64_t kBlocksPerUnit = 8;
 /// A tile of so many pairs is sorted in shared memory.
-static constexpr int64_t kNearPairs = 3072;
+static constexpr int64_t kNearPairs = 7168;
 /// Slots with so many pairs each, on average, are shared out evenly: tiles that
 /// are full have more pairs than they ask for ahead. With fewer, tiles of
 /// different sizes are better, as blocks then add to tokens at different times.
 static constexpr int64_t kCrowdedPairs = 16;
+/// Pairs that a thread looks at together: each is a chain of accesses to
+/// memory.
+static constexpr int64_t kPairsTogether = 4;
 /// Counters of a block of columns: lanes take turns, so that fewer of them meet
 /// at one.
 static constexpr int64_t kCounters = 4;
 
+Value mlir::omnimoe::getEvenSplit(KernelBuilder &k, Value rows) {
+  return arith::ShRUIOp::create(k, k.add(rows, 1), k.i32(1));
+}
+
 namespace {
 class SlotTileEmitter {
 public:
-  SlotTileEmitter(KernelBuilder &k, FusedBlock block, StringRef prefix)
-      : k(k), block(block), prefix(prefix),
+  SlotTileEmitter(KernelBuilder &k, FusedBlock block,
+                  const CarriedPairs &carried, StringRef prefix)
+      : k(k), block(block), carried(carried), prefix(prefix),
         columnBlocks(block.getColumnBlocks()) {}
 
   SlotTiles emit(TargetAttr target) {
@@ -49,15 +60,28 @@ public:
         k.createOrFold<memref::DimOp>(block.products.getExperts(), 0);
     Value pairs = k.mul(tokens, block.products.getTopK());
     int64_t sumBytes = block.sum.getHiddenSize() * sizeof(float);
-    auto chunkTokens = static_cast<int64_t>(kChunkShare * target.getL2Bytes());
+    double share = kChunkShare;
+    if (block.getLayout().isByLines()) {
+      unsigned bits = getElementTypeOrSelf(block.products.getX().getType())
+                          .getIntOrFloatBitWidth();
+      share =
+          getLinesChunkShare(block.getLayout(), block.products.getTopK(),
+                             double(block.products.getHiddenSize()) * bits / 8,
+                             sumBytes, block.matmuls.size() + 1, target);
+    }
+    auto chunkTokens = static_cast<int64_t>(share * target.getL2Bytes());
     chunkTokens = std::max(kSlotTileRows, chunkTokens / sumBytes);
     chunks = k.max(ceilDiv(tokens, k.index(chunkTokens)), k.index(1));
     tokensOfChunk = ceilDiv(tokens, chunks);
     bins = k.mul(chunks, block.getNumGroups());
-    // Every bin may have one tile that is not full.
-    result.bound = k.add(
-        arith::DivUIOp::create(k, pairs, k.index(kSlotTileRows)).getResult(),
-        bins);
+    // Every bin may have one tile, or as many as a cluster takes, that are not
+    // full.
+    int64_t together = block.getClusterBlocks();
+    result.bound = k.mul(k.add(arith::DivUIOp::create(
+                                   k, pairs, k.index(together * kSlotTileRows))
+                                   .getResult(),
+                               bins),
+                         together);
     auto allocate = [&](ArrayRef<int64_t> shape, ValueRange sizes,
                         Type type = {}) -> Value {
       return memref::AllocOp::create(
@@ -70,7 +94,12 @@ public:
     result.count = allocate({1}, {});
     result.taken = allocate({1}, {});
     result.cells = allocate({dynamic}, pairs, i16);
-    result.pairs = allocate({dynamic}, pairs);
+    inputs = block.getPairInputs();
+    if (block.keepsProducts())
+      result.pairs = allocate({dynamic}, pairs);
+    for (OpOperand *input : inputs)
+      result.operands.push_back(
+          allocate({dynamic}, pairs, getElementTypeOrSelf(input->get())));
     result.blocks = allocate({dynamic, 2 * columnBlocks + 1}, result.bound);
     unsorted = allocate({dynamic}, pairs, i16);
     emitTiles();
@@ -87,9 +116,10 @@ private:
   };
 
   /// Where a tile's pairs are sorted, the first pair of lists is number `base`:
-  /// cells in the order that they come in, then cells and numbers of pairs.
+  /// cells in the order that they come in, then cells, and where their pairs
+  /// came in, or null if these go to the result.
   struct Lists {
-    Value unsorted, cells, pairs;
+    Value unsorted, cells, sources;
     Value base; ///< i32
   };
 
@@ -163,7 +193,10 @@ private:
     Value end = getChunkStart(k.add(chunk, 1), from, to);
     k.store(first, binSlots, {bin, k.index(0)});
     k.store(end, binSlots, {bin, k.index(1)});
-    return ceilDiv(k.sub(end, first), k.i32(kSlotTileRows));
+    // The blocks of a cluster have a tile each, be it empty.
+    int64_t together = block.getClusterBlocks();
+    return k.mul(ceilDiv(k.sub(end, first), k.i32(together * kSlotTileRows)),
+                 together);
   }
 
   void emitCells(Value blocks) {
@@ -178,7 +211,7 @@ private:
       Type i16 = k.getIntegerType(16);
       Lists near{kernel.shared(i16, {kNearPairs}),
                  kernel.shared(i16, {kNearPairs}),
-                 kernel.shared(i32, {kNearPairs})};
+                 kernel.shared(i16, {kNearPairs})};
       Value count = k.toIndex(k.load(result.count, k.index(0)));
       k.loop(kernel.block, count, blocks, [&](Value number) {
         Tile tile = findTile(kernel, number, found);
@@ -197,14 +230,21 @@ private:
               near.base = tile.firstPair;
               sortPairs(kernel, tile, starts, places, near);
               kernel.barrier();
-              forEachPair(kernel, tile, [&](Value at) {
-                Value place = k.toIndex(k.sub(at, near.base));
-                k.store(k.load(near.cells, place), result.cells, k.toIndex(at));
-                k.store(k.load(near.pairs, place), result.pairs, k.toIndex(at));
+              forPairs(kernel, tile, [&](ArrayRef<Position> positions) {
+                SmallVector<Value> cells, sources, places;
+                for (const Position &position : positions) {
+                  Value place = k.toIndex(k.sub(position.readable, near.base));
+                  cells.push_back(k.load(near.cells, place));
+                  Value source = arith::ExtUIOp::create(
+                      k, i32, k.load(near.sources, place));
+                  sources.push_back(k.add(source, near.base));
+                  places.push_back(position.readable);
+                }
+                storePairs(positions, cells, sources, places);
               });
             },
             [&] {
-              Lists far{unsorted, result.cells, result.pairs, k.i32(0)};
+              Lists far{unsorted, Value(), Value(), k.i32(0)};
               sortPairs(kernel, tile, starts, places, far);
             });
         kernel.barrier();
@@ -229,9 +269,12 @@ private:
                             k.load(block.getStarts(), k.toIndex(binStart)));
         Value isCrowded =
             k.compare(CmpIPredicate::ugt, pairs, k.mul(slots, kCrowdedPairs));
+        if (block.getClusterBlocks() > 1)
+          isCrowded = k.integer(k.getI1Type(), 1);
         Value rows = k.choose(isCrowded, ceilDiv(slots, k.sub(end, first)),
                               k.i32(kSlotTileRows));
-        Value slot = k.add(binStart, k.mul(k.sub(wanted, first), rows));
+        Value slot =
+            k.min(k.add(binStart, k.mul(k.sub(wanted, first), rows)), binEnd);
         Value last = k.min(k.add(slot, rows), binEnd);
         Value group = k.toI32(
             arith::RemUIOp::create(k, bin, k.index(block.getNumGroups())));
@@ -261,10 +304,25 @@ private:
     k.when(exists, [&] { body(kernel.thread); });
   }
 
-  void forEachPair(BlockKernel &kernel, const Tile &tile,
-                   llvm::function_ref<void(Value)> body) {
+  /// Where a pair of a tile is, if it exists, and a place that can be read.
+  struct Position {
+    Value exists, readable;
+  };
+
+  /// Calls `body` with the positions that a thread looks at together.
+  void forPairs(BlockKernel &kernel, const Tile &tile,
+                llvm::function_ref<void(ArrayRef<Position>)> body) {
+    Value last = k.sub(tile.end, 1);
     k.loop(k.add(tile.firstPair, k.toI32(kernel.thread)), tile.end,
-           k.i32(kCellsThreads), body);
+           k.i32(kPairsTogether * kCellsThreads), [&](Value first) {
+             SmallVector<Position> positions;
+             for (int64_t i = 0; i < kPairsTogether; ++i) {
+               Value at = k.add(first, i * kCellsThreads);
+               positions.push_back({k.compare(CmpIPredicate::slt, at, tile.end),
+                                    k.min(at, last)});
+             }
+             body(positions);
+           });
   }
 
   /// The counter of a cell: by warpgroup, block of columns, and lane.
@@ -288,12 +346,25 @@ private:
 
   void countCells(BlockKernel &kernel, const Tile &tile, Value starts,
                   Value places, const Lists &lists) {
-    Value firstColumn = k.mul(tile.group, block.getGroupSize());
-    forEachPair(kernel, tile, [&](Value at) {
-      Value cell = getCell(at, starts, tile.rows, firstColumn);
-      k.store(arith::TruncIOp::create(k, k.getIntegerType(16), cell),
-              lists.unsorted, k.toIndex(k.sub(at, lists.base)));
-      countOne(kernel, places, cell);
+    GroupLine line(k, block.getLayout(), tile.group);
+    forPairs(kernel, tile, [&](ArrayRef<Position> positions) {
+      SmallVector<Value> sources;
+      for (const Position &position : positions)
+        sources.push_back(position.readable);
+      SmallVector<Value> experts = loadExperts(sources);
+      for (auto [position, expert] : llvm::zip_equal(positions, experts)) {
+        Value at = position.readable;
+        Value cell =
+            k.either(arith::ShLIOp::create(k, getRow(at, starts, tile.rows),
+                                           k.i32(kColumnBits))
+                         .getResult(),
+                     line.getColumn(k, expert));
+        k.when(position.exists, [&] {
+          k.store(arith::TruncIOp::create(k, k.getIntegerType(16), cell),
+                  lists.unsorted, k.toIndex(k.sub(at, lists.base)));
+          countOne(kernel, places, cell);
+        });
+      }
     });
   }
 
@@ -321,15 +392,64 @@ private:
   /// A thread takes the pairs that it has counted.
   void placePairs(BlockKernel &kernel, const Tile &tile, Value places,
                   const Lists &lists) {
-    forEachPair(kernel, tile, [&](Value at) {
-      Value stored = k.load(lists.unsorted, k.toIndex(k.sub(at, lists.base)));
-      Value cell = arith::ExtUIOp::create(k, k.getI32Type(), stored);
-      Value pair = k.load(block.getPairs(), k.toIndex(at));
-      Value place =
-          k.toIndex(k.sub(countOne(kernel, places, cell), lists.base));
-      k.store(stored, lists.cells, place);
-      k.store(pair, lists.pairs, place);
+    forPairs(kernel, tile, [&](ArrayRef<Position> positions) {
+      SmallVector<Value> cells, found, sources;
+      for (const Position &position : positions) {
+        Value source = k.sub(position.readable, lists.base);
+        Value stored = k.load(lists.unsorted, k.toIndex(source));
+        Value cell = arith::ExtUIOp::create(k, k.getI32Type(), stored);
+        cells.push_back(stored);
+        sources.push_back(position.readable);
+        found.push_back(k.branch(
+                             k.getI32Type(), position.exists,
+                             [&]() -> SmallVector<Value> {
+                               Value place = countOne(kernel, places, cell);
+                               if (lists.cells) {
+                                 Value at = k.toIndex(k.sub(place, lists.base));
+                                 k.store(stored, lists.cells, at);
+                                 k.store(arith::TruncIOp::create(
+                                             k, k.getIntegerType(16), source),
+                                         lists.sources, at);
+                               }
+                               return {place};
+                             },
+                             [&]() -> SmallVector<Value> { return {k.i32(0)}; })
+                            .front());
+      }
+      if (!lists.cells)
+        storePairs(positions, cells, sources, found);
     });
+  }
+
+  /// Stores pairs that exist, from where they stand among sorted pairs to
+  /// `places`, and what their coefficients take: the kernel that computes these
+  /// would wait for memory twice, once for the number and once by the number.
+  void storePairs(ArrayRef<Position> positions, ArrayRef<Value> cells,
+                  ArrayRef<Value> sources, ArrayRef<Value> places) {
+    SmallVector<SmallVector<Value>> operands(sources.size());
+    SmallVector<Value> numbers;
+    if (result.pairs || (!carried.experts && !inputs.empty()))
+      numbers = loadNumbers(sources);
+    for (auto [i, source] : llvm::enumerate(sources)) {
+      if (carried.experts) {
+        for (Value values : carried.operands)
+          operands[i].push_back(k.load(values, k.toIndex(source)));
+        continue;
+      }
+      for (OpOperand *input : inputs)
+        operands[i].push_back(loadPairInput(
+            k, block, *input, getTokenAndChoice(k, block, numbers[i])));
+    }
+    for (auto [i, place] : llvm::enumerate(places))
+      k.when(positions[i].exists, [&] {
+        Value at = k.toIndex(place);
+        k.store(cells[i], result.cells, at);
+        if (result.pairs)
+          k.store(numbers[i], result.pairs, at);
+        for (auto [value, values] :
+             llvm::zip_equal(operands[i], result.operands))
+          k.store(value, values, at);
+      });
   }
 
   void sortPairs(BlockKernel &kernel, const Tile &tile, Value starts,
@@ -341,9 +461,8 @@ private:
     placePairs(kernel, tile, places, lists);
   }
 
-  /// The cell of the sorted pair `at`, whose row is the last that starts
-  /// before.
-  Value getCell(Value at, Value starts, Value rows, Value firstColumn) {
+  /// The row of the sorted pair `at`: the last that starts before.
+  Value getRow(Value at, Value starts, Value rows) {
     Value row = k.i32(0);
     for (int64_t step = kSlotTileRows / 2; step > 0; step /= 2) {
       Value later = k.add(row, step);
@@ -353,21 +472,42 @@ private:
       row = k.choose(k.both(inside, k.compare(CmpIPredicate::ule, start, at)),
                      later, row);
     }
-    Value pair = k.load(block.getPairs(), k.toIndex(at));
-    Value topK = k.i32(block.products.getTopK());
-    Value token = arith::DivUIOp::create(k, pair, topK);
-    Value choice = k.sub(pair, k.mul(token, topK));
-    Value expert = k.load(block.products.getExperts(),
-                          {k.toIndex(token), k.toIndex(choice)});
-    return k.either(
-        arith::ShLIOp::create(k, row, k.i32(kColumnBits)).getResult(),
-        k.sub(expert, firstColumn));
+    if (block.getClusterBlocks() > 1) {
+      Value split = getEvenSplit(k, rows);
+      row = k.choose(k.compare(CmpIPredicate::ult, row, split), row,
+                     k.add(k.sub(row, split), kWarpgroupRows));
+    }
+    return row;
+  }
+
+  /// What `values` has of sorted pairs, all asked for before one is used.
+  SmallVector<Value> loadAll(Value values, ArrayRef<Value> sources) {
+    SmallVector<Value> loaded;
+    for (Value source : sources)
+      loaded.push_back(k.load(values, k.toIndex(source)));
+    return holdInPlace(k, loaded);
+  }
+
+  SmallVector<Value> loadNumbers(ArrayRef<Value> sources) {
+    return loadAll(block.getPairs(), sources);
+  }
+
+  SmallVector<Value> loadExperts(ArrayRef<Value> sources) {
+    if (carried.experts)
+      return loadAll(carried.experts, sources);
+    SmallVector<Value> experts;
+    for (Value number : loadNumbers(sources))
+      experts.push_back(k.load(block.products.getExperts(),
+                               getTokenAndChoice(k, block, number)));
+    return holdInPlace(k, experts);
   }
 
   KernelBuilder &k;
   FusedBlock block;
+  CarriedPairs carried;
   StringRef prefix;
   int64_t columnBlocks;
+  SmallVector<OpOperand *> inputs;
   SlotTiles result;
   /// On the host: chunks, tokens of each, and bins, which are the groups of
   /// each chunk.
@@ -379,6 +519,7 @@ private:
 } // namespace
 
 SlotTiles mlir::omnimoe::emitSlotTiles(KernelBuilder &k, FusedBlock block,
+                                       const CarriedPairs &carried,
                                        TargetAttr target, StringRef prefix) {
-  return SlotTileEmitter(k, block, prefix).emit(target);
+  return SlotTileEmitter(k, block, carried, prefix).emit(target);
 }

@@ -3,6 +3,7 @@
 #include "TensorMaps.h"
 
 #include "DevicePointer.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -11,14 +12,16 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-static Value createMap(KernelBuilder &k, Value matrix, ArrayRef<int64_t> box) {
+static Value createMap(KernelBuilder &k, Value matrix, ArrayRef<int64_t> box,
+                       bool isReadOnce = false) {
   auto type = cast<MemRefType>(matrix.getType());
   auto tile = MemRefType::get(
       box, type.getElementType(), MemRefLayoutAttrInterface(),
       k.getI64IntegerAttr(nvgpu::NVGPUDialect::kSharedMemoryAddressSpace));
   auto mapType = nvgpu::TensorMapDescriptorType::get(
       k.getContext(), tile, nvgpu::TensorMapSwizzleKind::SWIZZLE_128B,
-      nvgpu::TensorMapL2PromoKind::L2PROMO_256B,
+      isReadOnce ? nvgpu::TensorMapL2PromoKind::L2PROMO_NONE
+                 : nvgpu::TensorMapL2PromoKind::L2PROMO_256B,
       nvgpu::TensorMapOOBKind::OOB_ZERO,
       nvgpu::TensorMapInterleaveKind::INTERLEAVE_NONE);
   Value unranked = memref::CastOp::create(
@@ -41,6 +44,29 @@ Value mlir::omnimoe::createTensorMap(KernelBuilder &k, Value matrix,
   if (cast<MemRefType>(matrix.getType()).getRank() == 3)
     box.insert(box.begin(), 1);
   return createMap(k, matrix, box);
+}
+
+Value mlir::omnimoe::createLineTensorMap(KernelBuilder &k, Value matrix,
+                                         int64_t gridColumns, bool ofColumns,
+                                         int64_t rows) {
+  auto type = cast<MemRefType>(matrix.getType());
+  auto metadata = memref::ExtractStridedMetadataOp::create(k, matrix);
+  OpFoldResult inRow = metadata.getConstifiedMixedStrides().front();
+  OpFoldResult inColumn = affine::makeComposedFoldedAffineApply(
+      k, k.getLoc(), k.getAffineSymbolExpr(0) * gridColumns, {inRow});
+  int64_t gridRows = type.getDimSize(0) / gridColumns;
+  SmallVector<OpFoldResult> sizes{k.getIndexAttr(gridRows),
+                                  k.getIndexAttr(gridColumns),
+                                  k.getIndexAttr(type.getDimSize(1))};
+  SmallVector<OpFoldResult> strides{inColumn, inRow, k.getIndexAttr(1)};
+  if (ofColumns) {
+    std::swap(sizes[0], sizes[1]);
+    std::swap(strides[0], strides[1]);
+  }
+  Value lines = memref::ReinterpretCastOp::create(
+      k, matrix, metadata.getConstifiedMixedOffset(), sizes, strides);
+  return createMap(k, lines, {1, rows, getRowElements(matrix)},
+                   /*isReadOnce=*/true);
 }
 
 Value mlir::omnimoe::createPermutedTensorMap(KernelBuilder &k, Value matrix,
@@ -71,12 +97,18 @@ Value mlir::omnimoe::getTensorMapPointer(KernelBuilder &k, Value map) {
 
 static void copyBox(KernelBuilder &k, Value target, Value mapPointer,
                     Value barrier, ValueRange coordinates,
-                    Value policy = Value()) {
+                    Value policy = Value(), int64_t blocks = 1) {
+  Value mask;
+  if (blocks > 1) {
+    mask = k.integer(k.getI16Type(), (1 << blocks) - 1);
+    target = LLVM::AddrSpaceCastOp::create(
+        k, LLVM::LLVMPointerType::get(k.getContext(), kSharedClusterSpace),
+        target);
+  }
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
       k, target, mapPointer, coordinates, barrier,
-      /*im2colOffsets=*/ValueRange{},
-      /*multicastMask=*/Value(), policy, NVVM::TMALoadMode::TILE,
-      /*isCTAOnly=*/true, NVVM::CTAGroupKindAttr(),
+      /*im2colOffsets=*/ValueRange{}, mask, policy, NVVM::TMALoadMode::TILE,
+      /*isCTAOnly=*/blocks == 1, NVVM::CTAGroupKindAttr(),
       /*predicate=*/Value());
 }
 
@@ -89,11 +121,11 @@ Value mlir::omnimoe::getCachePolicy(KernelBuilder &k, Value isReadOnce) {
 
 void mlir::omnimoe::copyTile(KernelBuilder &k, Value target, Value mapPointer,
                              Value barrier, Value row, Value column,
-                             Value matrix, Value policy) {
+                             Value matrix, Value policy, int64_t blocks) {
   SmallVector<Value> position{column, row};
   if (matrix)
     position.push_back(matrix);
-  copyBox(k, target, mapPointer, barrier, position, policy);
+  copyBox(k, target, mapPointer, barrier, position, policy, blocks);
 }
 
 void mlir::omnimoe::copyPermutedTile(KernelBuilder &k, Value target,

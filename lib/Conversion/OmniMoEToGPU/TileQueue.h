@@ -5,7 +5,8 @@
 // apart, and tiles that share operands no longer meet in the cache. Here blocks
 // take the next tile of the list when they need one, so that the tiles under
 // way are always neighbours in the list. One thread of a block asks, by adding
-// to a counter in memory, and tells the warps through shared memory.
+// to a counter in memory, and tells the warps through shared memory. A cluster
+// of blocks takes tiles together: its first block asks, and tells all of them.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,9 +19,11 @@ namespace mlir::omnimoe {
 
 class TileQueue {
 public:
-  /// `counter`, i32 [1] in memory, is 0 when the kernel starts. Each block
-  /// takes the tile of its own number first.
-  TileQueue(KernelBuilder &k, gpu::LaunchOp launch, Value counter);
+  /// `counter`, i32 [1] in memory, is 0 when the kernel starts. Each block, or
+  /// cluster of `clusterBlocks` blocks along z, takes the tile of its own
+  /// number first.
+  TileQueue(KernelBuilder &k, gpu::LaunchOp launch, Value counter,
+            int64_t clusterBlocks = 1);
 
   /// To be called by one thread, as `BarrierRing::emitInit`; `warps` warps take
   /// each tile.
@@ -29,8 +32,8 @@ public:
   RingPosition getStart() { return ring.getConsumerStart(); }
   RingPosition advance(RingPosition at) { return ring.advance(at); }
 
-  /// Asks for the next tile, in the thread where `asks`. The answer takes its
-  /// time, so is best used later.
+  /// Asks for the next tile, in the thread of each block where `asks`. The
+  /// answer takes its time, so is best used later.
   Value ask(Value asks);
   /// Tells the warps what was asked for.
   void tell(RingPosition at, Value asks, Value ticket);
@@ -40,7 +43,10 @@ public:
 private:
   KernelBuilder &k;
   BarrierRing ring;
-  Value counter, numbers, blocks;
+  void tellCluster(RingPosition at, Value ticket);
+
+  int64_t clusterBlocks;
+  Value counter, numbers, blocks, isFirstBlock;
 };
 
 } // namespace mlir::omnimoe

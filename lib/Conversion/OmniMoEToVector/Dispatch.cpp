@@ -10,12 +10,16 @@
 //  3. Place: every pair goes to its group's next place; a new slot is written
 //     down with its token and its first pair.
 //
+// Where groups are lines of a grid, the pairs that a token has in each row and
+// column are counted before its groups are asked for.
+//
 // `offsets[g + 1]` is the slot count of group g in step 1, its running slot in
 // step 3, and so ends as the first slot of group g + 1.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Patterns.h"
+#include "Utils/GroupLines.h"
 #include "Utils/KernelBuilder.h"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoE.h"
 
@@ -29,14 +33,21 @@ namespace {
 class DispatchKernel {
 public:
   DispatchKernel(KernelBuilder &k, DispatchOp op)
-      : k(k), op(op), topK(op.getTopK()), groups(op.getNumGroups()) {}
+      : k(k), op(op), layout(op.getLayout()), topK(op.getTopK()),
+        groups(op.getNumGroups()) {}
 
   void emit() {
     unsigned nextPairBuffer = scratch.reserve(k.getI32Type(), groups);
     unsigned lastTokenBuffer = scratch.reserve(k.getI32Type(), groups);
+    unsigned inLineBuffer =
+        layout.isByLines()
+            ? scratch.reserve(k.getI32Type(), layout.getNumLines())
+            : 0;
     scratch.allocate(k);
     nextPair = scratch[nextPairBuffer];
     lastToken = scratch[lastTokenBuffer];
+    if (layout.isByLines())
+      inLine = scratch[inLineBuffer];
     zero = k.index(0);
     numGroups = k.index(groups);
 
@@ -50,24 +61,57 @@ public:
   }
 
 private:
+  /// Runs `body` with place in the list and expert of each of the token's pairs
+  /// that has one.
+  void forEachChoice(Value token, llvm::function_ref<void(Value, Value)> body) {
+    k.loop(zero, k.index(topK), 1, [&](Value choice) {
+      Value id = k.load(op.getExperts(), {token, choice});
+      // Unsigned, so that one comparison refuses negative ids too. Ids are
+      // 32 bits wide; the count of experts may not be.
+      Value expert = arith::IndexCastUIOp::create(k, k.getIndexType(), id);
+      Value known =
+          k.compare(arith::CmpIPredicate::ult, expert, k.index(knownExperts()));
+      k.when(known, [&] { body(choice, expert); });
+    });
+  }
+
   /// Runs `body` with token, place in the token's list and group of each pair
   /// that has an expert.
   void forEachPair(llvm::function_ref<void(Value, Value, Value)> body) {
     Value tokens = memref::DimOp::create(k, op.getExperts(), 0);
     k.loop(zero, tokens, 1, [&](Value token) {
-      k.loop(zero, k.index(topK), 1, [&](Value choice) {
-        Value id = k.load(op.getExperts(), {token, choice});
-        // Unsigned, so that one comparison refuses negative ids too. Ids are
-        // 32 bits wide; the count of experts may not be.
-        Value expert = arith::IndexCastUIOp::create(k, k.getIndexType(), id);
-        Value known = k.compare(arith::CmpIPredicate::ult, expert,
-                                k.index(knownExperts()));
-        k.when(known, [&] {
-          Value group =
-              arith::DivUIOp::create(k, expert, k.index(op.getGroupSize()));
-          body(token, choice, group);
-        });
+      if (layout.isByLines())
+        countLines(token);
+      forEachChoice(token, [&](Value choice, Value expert) {
+        body(token, choice, getGroup(expert));
       });
+    });
+  }
+
+  Value getColumnLine(const GridPlace &place) {
+    return k.add(place.column, layout.getGridRows());
+  }
+
+  Value getGroup(Value expert) {
+    if (!layout.isByLines())
+      return arith::DivUIOp::create(k, expert, k.index(layout.groupSize));
+    GridPlace place(k, layout, expert);
+    return getGroupOfLine(k, layout, place, k.load(inLine, place.row),
+                          k.load(inLine, getColumnLine(place)));
+  }
+
+  /// Only the lines of the token's pairs are read.
+  void countLines(Value token) {
+    auto forEachLine = [&](llvm::function_ref<void(Value)> body) {
+      forEachChoice(token, [&](Value, Value expert) {
+        GridPlace place(k, layout, expert);
+        body(place.row);
+        body(getColumnLine(place));
+      });
+    };
+    forEachLine([&](Value line) { k.store(k.i32(0), inLine, line); });
+    forEachLine([&](Value line) {
+      k.store(k.add(k.load(inLine, line), 1), inLine, line);
     });
   }
 
@@ -123,6 +167,9 @@ private:
     k.store(k.add(pair, 1), nextPair, group);
     Value number = k.add(k.mul(token, topK), choice);
     k.store(k.toI32(number), op.getPairs(), k.toIndex(pair));
+    for (auto [carried, sorted] :
+         llvm::zip_equal(op.getCarried(), op.getSorted()))
+      k.store(k.load(carried, {token, choice}), sorted, k.toIndex(pair));
     k.when(meet(token, group), [&] {
       Value next = k.add(group, 1);
       Value slot = k.load(op.getOffsets(), next);
@@ -134,9 +181,11 @@ private:
 
   KernelBuilder &k;
   DispatchOp op;
+  GroupLayout layout;
   int64_t topK, groups;
   Scratch scratch;
   Value nextPair, lastToken, zero, numGroups;
+  Value inLine; ///< pairs that the token has in each row, then in each column
 };
 
 struct DispatchLowering : OpRewritePattern<DispatchOp> {

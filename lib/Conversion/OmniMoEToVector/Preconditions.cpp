@@ -48,7 +48,13 @@ static LogicalResult expectCollapsible(Operation *op, StringRef name,
 /// expert-centric for some of the pairs.
 static LogicalResult expectDispatch(Operation *op, bool dispatched,
                                     std::optional<ScheduleAttr> schedule) {
-  if (dispatched || !schedule || !*schedule)
+  if (!schedule || !*schedule)
+    return success();
+  if (dispatched && schedule->getGridColumns() != 0)
+    return op->emitOpError() << "has groups of a grid's lines (grid_columns = "
+                             << schedule->getGridColumns()
+                             << "), which only the kernel of a GPU takes";
+  if (dispatched)
     return success();
   switch (schedule->getKind()) {
   case ScheduleKind::TokenCentric:

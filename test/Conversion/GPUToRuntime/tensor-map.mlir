@@ -4,7 +4,7 @@
 
 !map = !nvgpu.tensormap.descriptor<tensor = memref<128x64xbf16, 3>, swizzle = swizzle_128b, l2promo = l2promo_256b, oob = zero, interleave = none>
 
-// CHECK: llvm.func @omnimoe_gpu_tensor_map(!llvm.ptr, !llvm.ptr, !llvm.ptr, i32, i32, !llvm.ptr, !llvm.ptr, !llvm.ptr, i32)
+// CHECK: llvm.func @omnimoe_gpu_tensor_map(!llvm.ptr, !llvm.ptr, !llvm.ptr, i32, i32, !llvm.ptr, !llvm.ptr, !llvm.ptr, i32, i32)
 // CHECK-LABEL: func.func @entry(
 // CHECK-SAME:    %[[X:.*]]: memref<?x1024xbf16>, %[[QUEUE:.*]]: !llvm.ptr)
 // CHECK:         %[[MAP:.*]] = llvm.alloca %{{.*}} x i64 {alignment = 64 : i64}
@@ -13,7 +13,8 @@
 // CHECK:         %[[TYPE:.*]] = llvm.mlir.constant(2 : i32)
 // CHECK:         %[[RANK:.*]] = llvm.mlir.constant(2 : i32)
 // CHECK:         %[[SWIZZLE:.*]] = llvm.mlir.constant(128 : i32)
-// CHECK:         llvm.call @omnimoe_gpu_tensor_map(%[[QUEUE]], %[[MAP]], %{{.*}}, %[[TYPE]], %[[RANK]], %{{.*}}, %{{.*}}, %{{.*}}, %[[SWIZZLE]])
+// CHECK:         %[[PROMOTION:.*]] = llvm.mlir.constant(256 : i32)
+// CHECK:         llvm.call @omnimoe_gpu_tensor_map(%[[QUEUE]], %[[MAP]], %{{.*}}, %[[TYPE]], %[[RANK]], %{{.*}}, %{{.*}}, %{{.*}}, %[[SWIZZLE]], %[[PROMOTION]])
 // CHECK:         %[[SLOT:.*]] = llvm.getelementptr %[[PARAMETERS]][7]
 // CHECK:         llvm.store %[[MAP]], %[[SLOT]]
 // CHECK:         llvm.call @omnimoe_gpu_launch

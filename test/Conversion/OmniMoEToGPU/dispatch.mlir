@@ -89,3 +89,49 @@ func.func @left_alone(%e: memref<8x16xi32>, %o: memref<65xi32>, %t: memref<128xi
     num_experts = 4096 group_size = 64 -> tensor<65xi32>, tensor<128xi32>, tensor<129xi32>, tensor<128xi32>
   return %0#0 : tensor<65xi32>
 }
+
+// -----
+
+// Groups that are lines of a grid: a block for each token finds the group of each
+// pair and counts, a thread for each chunk and group adds up, and a block for each
+// token puts its pairs where they belong, with what travels with them. There is
+// nothing to sort.
+
+// CHECK-LABEL: func.func @lines
+// CHECK-SAME:    %[[E:[a-z0-9]+]]: memref<?x300xi32>, %[[W:[a-z0-9]+]]: memref<?x300xf32>
+// CHECK:         memref.alloc(%{{.*}}) : memref<?xi16>
+// CHECK:         memref.alloc(%{{.*}}) : memref<?x104xi16>
+// CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_lines)
+// CHECK:           memref.atomic_rmw addi {{.*}} memref<104xi32, #gpu.address_space<workgroup>>
+// CHECK:           arith.cmpi uge
+// CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_sums)
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c104{{.*}} function(@lines_dispatch0_scan)
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c1{{.*}} function(@lines_dispatch0_offsets)
+// CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_slots)
+// CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_place)
+// CHECK:           memref.atomic_rmw addi
+// CHECK:           memref.load %[[W]]
+// CHECK-NOT:     scatter
+// CHECK-NOT:     omnimoe.dispatch
+func.func @lines(%e: memref<?x300xi32>, %w: memref<?x300xf32>, %o: memref<105xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>, %f: memref<?xf32>) {
+  omnimoe.dispatch ins(%e : memref<?x300xi32>) outs(%o, %t, %s, %p : memref<105xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %f : memref<?x300xf32> to memref<?xf32>) num_experts = 2560 group_size = 64 grid_columns = 64
+  return
+}
+
+// -----
+
+// More groups than such a table has: lines are keys to sort by, and what travels
+// with the pairs is fetched when they are sorted.
+
+// CHECK-LABEL: func.func @many_lines
+// CHECK:         function(@many_lines_dispatch0_lines)
+// CHECK:         function(@many_lines_dispatch0_scatter1)
+// CHECK:         function(@many_lines_dispatch0_offsets)
+// CHECK:         function(@many_lines_dispatch0_carried)
+// CHECK-NOT:     omnimoe.dispatch
+func.func @many_lines(%e: memref<?x16xi32>, %w: memref<?x16xf32>, %o: memref<1201xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>, %f: memref<?xf32>) {
+  omnimoe.dispatch ins(%e : memref<?x16xi32>) outs(%o, %t, %s, %p : memref<1201xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %f : memref<?x16xf32> to memref<?xf32>) num_experts = 360000 group_size = 600 grid_columns = 600
+  return
+}

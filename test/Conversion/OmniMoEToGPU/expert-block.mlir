@@ -49,6 +49,45 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
   return
 }
 
+// Groups that are lines of a grid: two blocks are a cluster, each of which copies
+// half of a line's vectors to both, out of the table seen by rows or by columns.
+// The first one asks for tiles and tells both. The dispatch comes right before,
+// and carries ids and gates.
+
+// CHECK-LABEL: func.func @lines(
+// CHECK:         %[[IDS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
+// CHECK:         %[[GATES:.*]] = memref.alloc(%{{.*}}) : memref<?xf32>
+// CHECK:         omnimoe.dispatch {{.*}} carry(%{{.*}}, %{{.*}} to %[[IDS]], %[[GATES]] :
+// CHECK:         gpu.launch {{.*}} function(@lines_experts1_cells)
+// CHECK:           memref.load %[[IDS]]
+// CHECK:           memref.load %[[GATES]]
+// CHECK:         memref.reinterpret_cast {{.*}} sizes: [40, 60, 512], strides: [30720, 512, 1]
+// CHECK:         memref.reinterpret_cast {{.*}} sizes: [60, 40, 512], strides: [512, 30720, 1]
+// CHECK:         gpu.launch blocks(%{{.*}}, %{{.*}}, %{{.*}}) in (%{{.*}} = %{{.*}}, %{{.*}} = %c1{{.*}}, %{{.*}} = %c2{{.*}}) {{.*}}function(@lines_experts1)
+// CHECK:           nvvm.cluster.arrive
+// CHECK:           nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} multicast_mask
+// CHECK:           mbarrier.arrive.release.cta.shared::cluster
+// CHECK:           st.async.shared::cluster.mbarrier::complete_tx::bytes
+// CHECK:           nvvm.cluster.arrive
+func.func @lines(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: memref<2400x512xbf16>, %e: !ids, %g: !pairs, %s: !pairs,
+    %o: memref<101xi32>, %t: !list, %b: !list, %p: !list) {
+  omnimoe.dispatch ins(%e : !ids) outs(%o, %t, %b, %p : memref<101xi32>, !list, !list, !list)
+    num_experts = 2400 group_size = 60 grid_columns = 60
+  scf.execute_region no_inline {
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, memref<2400x512xbf16>, !ids) dispatch(%o, %t, %b, %p : memref<101xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 60, grid_columns = 60>}
+    linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel"]} ins(%s, %g : !pairs, !pairs) outs(%s : !pairs) {
+    ^bb0(%in: f32, %weight: f32, %out: f32):
+      %m = arith.mulf %in, %weight : f32
+      linalg.yield %m : f32
+    }
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, memref<2400x512xbf16>, !ids) dispatch(%o, %t, %b, %p : memref<101xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 60, grid_columns = 60>}
+    scf.yield
+  }
+  return
+}
+
 // Wide experts with a gate: rows are pairs, so there are no cells. A copy takes
 // 112 of the 208 vectors of one expert, the product those of both tables, and
 // the coefficients of vectors past the expert are zeros.
@@ -56,10 +95,10 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
 // CHECK-LABEL: func.func @wide(
 // CHECK-NOT:     omnimoe.
 // CHECK-NOT:     memref<?xf32>
-// CHECK:         gpu.launch {{.*}} function(@wide_experts1_tiles)
+// CHECK:         gpu.launch {{.*}} function(@wide_experts2_tiles)
 // CHECK-NOT:     _cells
 // CHECK-COUNT-3: nvgpu.tma.create.descriptor {{.*}} box[%c1{{.*}}, %c112{{.*}}, %c64{{.*}}]
-// CHECK:         gpu.launch {{.*}} function(@wide_experts1)
+// CHECK:         gpu.launch {{.*}} function(@wide_experts2)
 // CHECK-COUNT-2:   nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} box[%{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}]
 // CHECK:           nvvm.cp.async.shared.global
 // CHECK:           nvvm.wgmma.mma_async
@@ -96,7 +135,7 @@ func.func @wide(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %gate: memref<64x
 
 // CHECK-LABEL: func.func @kept(
 // CHECK-SAME:    %[[S:[a-z0-9]+]]: memref<?x16xf32>
-// CHECK:         function(@kept_experts2)
+// CHECK:         function(@kept_experts3)
 // CHECK:           %[[PRODUCT:.*]] = llvm.load {{.*}} -> f32
 // CHECK:           memref.store %[[PRODUCT]], %[[S]][
 // CHECK:           llvm.atomicrmw fadd
@@ -121,20 +160,20 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
 // CHECK-DAG:     %[[FIRST:.*]] = arith.constant 0 : index
 // CHECK-DAG:     %[[ONE:.*]] = arith.constant 1 : index
 // CHECK-DAG:     %[[ATTEMPTS:.*]] = arith.constant 2 : index
-// CHECK:         function(@exact_experts3_cells)
+// CHECK:         function(@exact_experts4_cells)
 // CHECK:         nvgpu.tma.create.descriptor
 // CHECK:         %[[ANCHORS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[LARGEST:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[TOTALS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[USED:.*]] = memref.alloc() : memref<2xi32>
-// CHECK:         gpu.launch {{.*}} function(@exact_experts3_limits)
+// CHECK:         gpu.launch {{.*}} function(@exact_experts4_limits)
 // CHECK:           math.sqrt
 // CHECK:           memref.store %{{.*}}, %[[ANCHORS]]
 // CHECK:         scf.for %[[ATTEMPT:.*]] = %{{.*}} to %{{.*}} step
 // CHECK:           %[[SECOND:.*]] = arith.cmpi ne, %[[ATTEMPT]],
 // CHECK:           scf.if %[[SECOND]] {
-// CHECK:             gpu.launch {{.*}} function(@exact_experts3_new_limits)
-// CHECK:           gpu.launch {{.*}} function(@exact_experts3)
+// CHECK:             gpu.launch {{.*}} function(@exact_experts4_new_limits)
+// CHECK:           gpu.launch {{.*}} function(@exact_experts4)
 // CHECK:             memref.load %[[USED]][%[[ATTEMPT]]]
 // Coefficients of a pair's choices of one expert have an exponent in common.
 // CHECK-NOT:         llvm.atomicrmw fadd
@@ -174,7 +213,7 @@ func.func @exact(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
 // CHECK:         %[[SUMS:.*]] = memref.alloc(%{{.*}}) : memref<?x512xf32>
 // CHECK:         memref.copy %[[FROM]], %[[SUMS]]
 // CHECK-NOT:     linalg.fill
-// CHECK:         function(@copied_experts4)
+// CHECK:         function(@copied_experts5)
 // CHECK:         return %[[SUMS]]
 func.func @copied(%from: memref<?x512xf32>, %n: index, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
     %p: !list) -> memref<?x512xf32> {

@@ -60,3 +60,21 @@ func.func @experts(%ids: memref<?x2xi32>, %offsets: memref<65537xi32>,
     num_experts = 65536
   return
 }
+
+// Where groups are lines of a grid, a token's pairs in each of its rows and columns
+// are counted before its groups are asked for; what travels with pairs is stored
+// beside them.
+
+// CHECK-LABEL: func.func @lines(
+// CHECK-SAME:    %[[E:[a-z0-9]+]]: memref<?x2xi32>, %[[W:[a-z0-9]+]]: memref<?x2xf32>
+// CHECK-SAME:    %[[SORTED:[a-z0-9]+]]: memref<?xf32>
+// CHECK:         arith.divui %{{.*}}, %c4{{.*}} : index
+// CHECK:         arith.cmpi uge
+// CHECK:         memref.load %[[W]]
+// CHECK:         memref.store %{{.*}}, %[[SORTED]]
+// CHECK-NOT:     omnimoe.dispatch
+func.func @lines(%e: memref<?x2xi32>, %w: memref<?x2xf32>, %o: memref<8xi32>, %p: memref<?xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %f: memref<?xf32>) {
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %t, %s, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %f : memref<?x2xf32> to memref<?xf32>) num_experts = 12 group_size = 4 grid_columns = 4
+  return
+}

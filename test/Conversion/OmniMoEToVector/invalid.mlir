@@ -94,3 +94,13 @@ func.func @tensors(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32
     outs(%s : tensor<?x4xf32>) {schedule = #omnimoe.schedule<hybrid, group_size = 8, min_pairs = 2>} -> tensor<?x4xf32>
   return %0 : tensor<?x4xf32>
 }
+
+// -----
+
+func.func @lines(%x: memref<?x8xf32>, %w: memref<12x8xf32>, %e: memref<?x2xi32>, %s: memref<?x2xf32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.grouped_matmul' op has groups of a grid's lines (grid_columns = 4), which only the kernel of a GPU takes}}
+  omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x8xf32>, memref<12x8xf32>, memref<?x2xi32>)
+    dispatch(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%s : memref<?x2xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 4, grid_columns = 4>}
+  return
+}

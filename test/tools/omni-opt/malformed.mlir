@@ -28,7 +28,7 @@ func.func @wrong_type(%r: memref<?x8xf32>, %s: memref<?x4xf32>, %e: memref<?x4xi
 
 func.func @missing_attribute(%e: memref<?x2xi32>, %o: memref<5xi32>, %p: memref<?xi32>) {
   // expected-error @below {{requires attribute 'num_experts'}}
-  "omnimoe.dispatch"(%e, %o, %p, %p, %p) : (memref<?x2xi32>, memref<5xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>) -> ()
+  "omnimoe.dispatch"(%e, %o, %p, %p, %p) <{operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0>}> : (memref<?x2xi32>, memref<5xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>) -> ()
   return
 }
 

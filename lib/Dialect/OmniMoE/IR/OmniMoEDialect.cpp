@@ -31,7 +31,8 @@ void OmniMoEDialect::initialize() {
 LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                    ScheduleKind kind, int64_t groupSize,
                                    int64_t tokenTile, int64_t pairSplit,
-                                   int64_t columnTile, int64_t minPairs) {
+                                   int64_t columnTile, int64_t minPairs,
+                                   int64_t gridColumns) {
   if (groupSize < 0 || tokenTile < 0 || columnTile < 0)
     return emitError() << "schedule sizes must not be negative, got group_size "
                        << groupSize << ", token_tile " << tokenTile
@@ -59,6 +60,13 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (kind != ScheduleKind::Hybrid && minPairs != 0)
     return emitError() << "schedule " << stringifyScheduleKind(kind)
                        << " does not part pairs, got min_pairs " << minPairs;
+  if (gridColumns < 0)
+    return emitError() << "grid_columns must not be negative, got "
+                       << gridColumns;
+  if (kind != ScheduleKind::ExpertCentric && gridColumns != 0)
+    return emitError() << "schedule " << stringifyScheduleKind(kind)
+                       << " has no groups of a grid's lines, got grid_columns "
+                       << gridColumns;
   return success();
 }
 

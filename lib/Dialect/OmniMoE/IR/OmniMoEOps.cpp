@@ -77,6 +77,16 @@ static LogicalResult verifyDestinations(Operation *op) {
   return success();
 }
 
+/// Lines are those of a whole grid.
+static LogicalResult verifyGrid(Operation *op, const GroupLayout &layout) {
+  if (!layout.isByLines() || ShapedType::isDynamic(layout.numExperts) ||
+      (layout.gridColumns > 0 && layout.numExperts % layout.gridColumns == 0))
+    return success();
+  return op->emitOpError() << "grid_columns must divide the "
+                           << layout.numExperts << " experts, got "
+                           << layout.gridColumns;
+}
+
 /// A dispatch is absent or whole: offsets, tokens, starts, pairs.
 static LogicalResult verifyDispatch(Operation *op, OperandRange dispatch,
                                     int64_t numExperts,
@@ -92,17 +102,23 @@ static LogicalResult verifyDispatch(Operation *op, OperandRange dispatch,
   for (auto [name, value] : llvm::zip(names, dispatch))
     if (failed(expectRank(op, name, value, {1}, "[n]")))
       return failure();
-  int64_t groupSize = 1;
-  if (schedule && *schedule)
-    groupSize = std::max<int64_t>(schedule->getGroupSize(), 1);
-  int64_t groups = llvm::divideCeil(numExperts, groupSize);
+  GroupLayout layout{numExperts, 1};
+  if (schedule && *schedule) {
+    layout.groupSize = std::max<int64_t>(schedule->getGroupSize(), 1);
+    layout.gridColumns = schedule->getGridColumns();
+  }
+  if (failed(verifyGrid(op, layout)))
+    return failure();
+  int64_t groups = layout.getNumGroups();
   int64_t offsets = shaped(dispatch[0]).getDimSize(0);
   if (!ShapedType::isDynamic(offsets) && !ShapedType::isDynamic(numExperts) &&
       offsets != groups + 1)
     return op->emitOpError()
            << "operand 'offsets' must have groups + 1 = " << groups + 1
            << " entries (" << numExperts << " experts in groups of "
-           << groupSize << "), got " << offsets;
+           << layout.groupSize
+           << (layout.isByLines() ? " of a grid's lines" : "") << "), got "
+           << offsets;
   return success();
 }
 
@@ -188,11 +204,31 @@ LogicalResult DispatchOp::verify() {
     return emitOpError()
            << "num_experts and group_size must be at least 1, got "
            << int64_t(getNumExperts()) << " and " << int64_t(getGroupSize());
+  if (failed(verifyGrid(op, getLayout())))
+    return failure();
   int64_t offsets = shaped(getOffsets()).getDimSize(0);
   if (offsets != getNumGroups() + 1)
     return emitOpError() << "operand 'offsets' must have groups + 1 = "
                          << getNumGroups() + 1 << " entries, got "
                          << getOffsets().getType();
+  if (getCarried().size() != getSorted().size())
+    return emitOpError() << "carries " << getCarried().size()
+                         << " values of pairs to " << getSorted().size()
+                         << " places";
+  for (auto [carried, sorted] : llvm::zip_equal(getCarried(), getSorted())) {
+    if (failed(expectRank(op, "carried", carried, {2}, "[T, K]")) ||
+        failed(expectRank(op, "sorted", sorted, {1}, "[P]")) ||
+        failed(expectSameSize(op, "the number of tokens", "experts",
+                              getExperts(), 0, "carried", carried, 0)) ||
+        failed(expectSameSize(op, "top_k", "experts", getExperts(), 1,
+                              "carried", carried, 1)) ||
+        failed(expectSameSize(op, "the number of pairs", "pairs", getPairs(), 0,
+                              "sorted", sorted, 0)))
+      return failure();
+    if (getElementTypeOrSelf(carried) != getElementTypeOrSelf(sorted))
+      return emitOpError() << "carries " << carried.getType() << " to "
+                           << sorted.getType();
+  }
   int64_t tokens = shaped(getExperts()).getDimSize(0);
   if (!ShapedType::isDynamic(tokens)) {
     int64_t pairs;

@@ -143,11 +143,12 @@ std::optional<double>
 mlir::omnimoe::estimateSchedule(ScheduleAttr schedule,
                                 const ExpertBlockShape &shape, int64_t tokens,
                                 TargetAttr target, int64_t units) {
-  if (target.isGPU() && schedule.getKind() == ScheduleKind::TokenCentric) {
-    double t = std::max<int64_t>(tokens, 1);
-    return estimateTokenCentricOnGPU(
-        {shape, t, t * shape.topK, target, double(units)}, schedule);
-  }
+  double t = std::max<int64_t>(tokens, 1);
+  Workload w{shape, t, t * shape.topK, target, double(units)};
+  if (target.isGPU() && schedule.getKind() == ScheduleKind::TokenCentric)
+    return estimateTokenCentricOnGPU(w, schedule);
+  if (target.isGPU() && schedule.getKind() == ScheduleKind::ExpertCentric)
+    return estimateExpertCentricOnGPU(w, schedule);
   for (const ScheduleEstimate &estimate :
        estimateSchedules(schedule.getContext(), shape, tokens, target, units))
     if (estimate.schedule.getKind() == schedule.getKind())

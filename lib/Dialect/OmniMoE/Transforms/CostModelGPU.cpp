@@ -27,11 +27,9 @@ static constexpr double kScatterShown = 0.7, kTablesShown = 0.47;
 static constexpr int64_t kSlotTile = 128;
 static constexpr double kSecondsPerSortedPair = 42e-12;
 static constexpr double kSecondsPerDispatch = 43.5e-6;
-/// Sums that do not depend on their order: rounding, and kernels for limits.
-static constexpr double kExactSumsFactor = 1.05, kSecondsPerLimits = 20e-6;
 /// Experts that fit into a group of it, that are worth a group, and that make
 /// one where rows do not.
-static constexpr int64_t kMaxGPUGroup = 320, kMinGPUGroup = 32;
+static constexpr int64_t kMinGPUGroup = 32;
 static constexpr int64_t kAcrossRows = 256;
 /// Vectors of a wide expert that a tile takes, and columns of its products over
 /// all tables; what the number of a copy's vectors is a multiple of.
@@ -191,9 +189,7 @@ ExpertCut mlir::omnimoe::cutExpert(int64_t width, int64_t products,
                                 kColumnMultiple))};
 }
 
-/// The experts of a grid row. A router's grid is square unless it is known to
-/// be another one; 0 if there is none.
-static int64_t getRowLength(const ExpertBlockShape &shape) {
+int64_t mlir::omnimoe::getRowLength(const ExpertBlockShape &shape) {
   auto root = static_cast<int64_t>(std::llround(std::sqrt(shape.numExperts)));
   if (shape.gridColumns || root * root != shape.numExperts)
     return shape.gridColumns;
@@ -292,6 +288,17 @@ static ScheduleEstimate bestDenseOnGPU(MLIRContext *context,
                               {kScatterShown, kTablesShown})};
 }
 
+/// Neighbouring experts as groups: a row of the grid, or a part of one.
+static ScheduleEstimate byRowsOnGPU(MLIRContext *context, const Workload &w) {
+  int64_t size = chooseGPUGroup(w.shape);
+  double groups = std::ceil(double(w.shape.numExperts) / size);
+  double slots = w.tokens * groupsPerToken(w.shape, groups);
+  return {ScheduleAttr::get(context, ScheduleKind::ExpertCentric, size,
+                            /*tokenTile=*/0),
+          groupedSecondsOnGPU(w, size, groups, slots,
+                              {kScatterShown, kTablesShown})};
+}
+
 static void addGroupedOnGPU(MLIRContext *context, const Workload &w,
                             SmallVectorImpl<ScheduleEstimate> &estimates) {
   if (w.shape.width > 1) {
@@ -300,14 +307,14 @@ static void addGroupedOnGPU(MLIRContext *context, const Workload &w,
                          wideExpertSecondsOnGPU(w)});
     return;
   }
-  int64_t size = chooseGPUGroup(w.shape);
+  ScheduleEstimate rows = byRowsOnGPU(context, w);
+  std::optional<ScheduleEstimate> lines = byLinesOnGPU(context, w);
+  // Not by the number of tokens: a program would have both kernels.
+  estimates.push_back(lines ? *lines : rows);
+  estimates.push_back(bestDenseOnGPU(context, w));
+  int64_t size = rows.schedule.getGroupSize();
   double groups = std::ceil(double(w.shape.numExperts) / size);
   double slots = w.tokens * groupsPerToken(w.shape, groups);
-  estimates.push_back({ScheduleAttr::get(context, ScheduleKind::ExpertCentric,
-                                         size, /*tokenTile=*/0),
-                       groupedSecondsOnGPU(w, size, groups, slots,
-                                           {kScatterShown, kTablesShown})});
-  estimates.push_back(bestDenseOnGPU(context, w));
   // Hybrid sums do not start from zeros, as exact ones must.
   if (w.shape.keepsProducts || w.shape.exact || groups > kMaxCountedGroups)
     return;
@@ -329,6 +336,20 @@ mlir::omnimoe::estimateSchedulesOnGPU(MLIRContext *context, const Workload &w) {
   if (w.shape.mayFuse)
     addGroupedOnGPU(context, w, estimates);
   return estimates;
+}
+
+std::optional<double>
+mlir::omnimoe::estimateExpertCentricOnGPU(const Workload &w,
+                                          ScheduleAttr schedule) {
+  if (!w.shape.mayFuse)
+    return std::nullopt;
+  if (w.shape.width > 1)
+    return wideExpertSecondsOnGPU(w);
+  MLIRContext *context = schedule.getContext();
+  if (!schedule.getGridColumns())
+    return byRowsOnGPU(context, w).seconds;
+  std::optional<ScheduleEstimate> lines = byLinesOnGPU(context, w);
+  return lines ? std::optional(lines->seconds) : std::nullopt;
 }
 
 std::optional<double>

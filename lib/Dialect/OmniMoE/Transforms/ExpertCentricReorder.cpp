@@ -22,15 +22,13 @@ using namespace mlir::omnimoe;
 /// Creates the dispatch of `experts` right behind their definition, or in front
 /// of its `user` if that stands under a branch, which may not be taken.
 static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
-                                 Operation *user, int64_t numExperts,
-                                 int64_t groupSize) {
+                                 Operation *user, const GroupLayout &layout) {
   if (experts.getParentBlock() == user->getBlock())
     rewriter.setInsertionPointAfterValue(experts);
   else
     rewriter.setInsertionPoint(user);
   Location loc = experts.getLoc();
   auto type = cast<RankedTensorType>(experts.getType());
-  int64_t groups = llvm::divideCeil(numExperts, groupSize);
 
   AffineExpr tokens = rewriter.getAffineSymbolExpr(0);
   OpFoldResult numTokens = tensor::getMixedSize(rewriter, loc, experts, 0);
@@ -40,13 +38,16 @@ static DispatchOp createDispatch(RewriterBase &rewriter, Value experts,
       rewriter, loc, tokens * type.getDimSize(1) + 1, {numTokens});
 
   SmallVector<Value> inits;
-  for (OpFoldResult size : {OpFoldResult(rewriter.getIndexAttr(groups + 1)),
-                            pairs, pairsPlusOne, pairs})
+  for (OpFoldResult size :
+       {OpFoldResult(rewriter.getIndexAttr(layout.getNumGroups() + 1)), pairs,
+        pairsPlusOne, pairs})
     inits.push_back(tensor::EmptyOp::create(
         rewriter, loc, ArrayRef<OpFoldResult>{size}, rewriter.getI32Type()));
   return DispatchOp::create(rewriter, loc, ValueRange(inits).getTypes(),
-                            experts, inits[0], inits[1], inits[2], inits[3],
-                            numExperts, groupSize);
+                            experts, /*carried=*/ValueRange(), inits[0],
+                            inits[1], inits[2], inits[3],
+                            /*sorted=*/ValueRange(), layout.numExperts,
+                            layout.groupSize, layout.gridColumns);
 }
 
 /// Tensor cores meet blocks of all experts as they meet groups; tokens without
@@ -64,7 +65,7 @@ struct ExpertCentricReorderPass
   void runOnOperation() override {
     bool isGPU = getTarget(getOperation()->getParentOfType<ModuleOp>()).isGPU();
     IRRewriter rewriter(&getContext());
-    using Key = std::tuple<Value, Block *, int64_t, int64_t>;
+    using Key = std::tuple<Value, Block *, int64_t, int64_t, int64_t>;
     llvm::MapVector<Key, DispatchOp> dispatches;
 
     auto reorder = [&](auto op) {
@@ -75,12 +76,13 @@ struct ExpertCentricReorderPass
       if (!schedule || !goesByGroup(*schedule, isGPU) || op.isDispatched() ||
           op->getNumResults() == 0)
         return;
+      GroupLayout layout{op.getNumExperts(), schedule->getGroupSize(),
+                         schedule->getGridColumns()};
       DispatchOp &dispatch =
-          dispatches[{op.getExperts(), op->getBlock(), op.getNumExperts(),
-                      schedule->getGroupSize()}];
+          dispatches[{op.getExperts(), op->getBlock(), layout.numExperts,
+                      layout.groupSize, layout.gridColumns}];
       if (!dispatch) {
-        dispatch = createDispatch(rewriter, op.getExperts(), op,
-                                  op.getNumExperts(), schedule->getGroupSize());
+        dispatch = createDispatch(rewriter, op.getExperts(), op, layout);
         ++numDispatches;
       }
       rewriter.modifyOpInPlace(

@@ -75,9 +75,28 @@ inline double groupsPerToken(const ExpertBlockShape &shape, double groups) {
   return std::min<double>(shape.topK, std::max(1.0, share * groups));
 }
 
+/// Sums that do not depend on their order: rounding, and kernels for limits.
+inline constexpr double kExactSumsFactor = 1.05, kSecondsPerLimits = 20e-6;
+
+/// Experts that fit into a group of a GPU's expert-centric kernel.
+inline constexpr int64_t kMaxGPUGroup = 320;
+
+/// The experts of a grid row. A router's grid is square unless it is known to
+/// be another one; 0 if there is none.
+int64_t getRowLength(const ExpertBlockShape &shape);
+
+/// The expert-centric schedule of a GPU whose groups are the lines of the grid,
+/// if there is one that suits it.
+std::optional<ScheduleEstimate> byLinesOnGPU(MLIRContext *context,
+                                             const Workload &w);
+
 /// The estimates of the schedules that a GPU has.
 SmallVector<ScheduleEstimate> estimateSchedulesOnGPU(MLIRContext *context,
                                                      const Workload &w);
+
+/// The seconds of the expert-centric `schedule` on a GPU, if it has it.
+std::optional<double> estimateExpertCentricOnGPU(const Workload &w,
+                                                 ScheduleAttr schedule);
 
 /// The seconds of the token-centric `schedule` on a GPU, if it suits that many
 /// tokens.

@@ -9,7 +9,8 @@
 // CHECK-SAME:   e = #omnimoe.schedule<hybrid, group_size = 16, min_pairs = 2>,
 // CHECK-SAME:   f = #omnimoe.schedule<token_centric>,
 // CHECK-SAME:   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
-// CHECK-SAME:   h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
+// CHECK-SAME:   h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>,
+// CHECK-SAME:   i = #omnimoe.schedule<expert_centric, group_size = 60, grid_columns = 60>}
 func.func private @schedules() attributes {
   a = #omnimoe.schedule<token_centric>,
   b = #omnimoe.schedule<token_centric, token_tile = 8>,
@@ -18,7 +19,8 @@ func.func private @schedules() attributes {
   e = #omnimoe.schedule<hybrid, group_size = 16, min_pairs = 2>,
   f = #omnimoe.schedule<token_centric, group_size = 0, token_tile = 0, pair_split = 1>,
   g = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>,
-  h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>}
+  h = #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>,
+  i = #omnimoe.schedule<expert_centric, group_size = 60, grid_columns = 60>}
 
 // -----
 

@@ -92,3 +92,13 @@ module attributes {omnimoe.t = #omnimoe.target<chip = "x", features = "", units 
 // expected-error @below {{target parameter 'memoryGbps' must be positive, got 0}}
 module attributes {omnimoe.t = #omnimoe.target<chip = "x", features = "", units = 1, vectorBits = 512, l1Bytes = 1, l2Bytes = 1,
   llcBytes = 1, matrixGflops = 1, cacheGbps = 1, memoryGbps = 0>} {}
+
+// -----
+
+// expected-error @below {{grid_columns must not be negative, got -1}}
+module attributes {omnimoe.s = #omnimoe.schedule<expert_centric, group_size = 8, grid_columns = -1>} {}
+
+// -----
+
+// expected-error @below {{schedule dense has no groups of a grid's lines, got grid_columns 8}}
+module attributes {omnimoe.s = #omnimoe.schedule<dense, group_size = 8, grid_columns = 8>} {}

@@ -134,3 +134,48 @@ func.func @result_type(%e: tensor<?x2xi32>, %o: tensor<5xi32>, %p: tensor<?xi32>
     num_experts = 4 -> tensor<5xi32>, tensor<?xi32>, tensor<?xi32>, tensor<6xi32>
   return
 }
+
+// -----
+
+func.func @part_of_a_grid(%e: memref<?x2xi32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.dispatch' op grid_columns must divide the 10 experts, got 4}}
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 10 group_size = 4 grid_columns = 4
+  return
+}
+
+// -----
+
+func.func @lines(%e: memref<?x2xi32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{operand 'offsets' must have groups + 1 = 11 entries, got 'memref<8xi32>'}}
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    num_experts = 12 group_size = 3 grid_columns = 4
+  return
+}
+
+// -----
+
+func.func @carried_count(%e: memref<?x2xi32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.dispatch' op carries 2 values of pairs to 1 places}}
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%e, %e to %p : memref<?x2xi32>, memref<?x2xi32> to memref<?xi32>) num_experts = 7
+  return
+}
+
+// -----
+
+func.func @carried_top_k(%e: memref<?x2xi32>, %w: memref<?x3xi32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.dispatch' op disagrees on top_k: 'experts' has 2, 'carried' has 3}}
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %p : memref<?x3xi32> to memref<?xi32>) num_experts = 7
+  return
+}
+
+// -----
+
+func.func @carried_type(%e: memref<?x2xi32>, %w: memref<?x2xf32>, %o: memref<8xi32>, %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.dispatch' op carries 'memref<?x2xf32>' to 'memref<?xi32>'}}
+  omnimoe.dispatch ins(%e : memref<?x2xi32>) outs(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %p : memref<?x2xf32> to memref<?xi32>) num_experts = 7
+  return
+}

@@ -197,3 +197,25 @@ func.func @schedule_type(%x: memref<?x8xf32>, %w: memref<6x8xf32>, %e: memref<?x
   "omnimoe.grouped_matmul"(%x, %w, %e, %s) <{schedule = "dense"}> : (memref<?x8xf32>, memref<6x8xf32>, memref<?x2xi32>, memref<?x2xf32>) -> ()
   return
 }
+
+// -----
+
+func.func @part_of_a_grid(%x: memref<?x8xbf16>, %w: memref<10x8xbf16>, %e: memref<?x2xi32>, %s: memref<?x2xf32>, %o: memref<8xi32>,
+    %p: memref<?xi32>) {
+  // expected-error @below {{'omnimoe.grouped_matmul' op grid_columns must divide the 10 experts, got 4}}
+  omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x8xbf16>, memref<10x8xbf16>, memref<?x2xi32>)
+    dispatch(%o, %p, %p, %p : memref<8xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%s : memref<?x2xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 4, grid_columns = 4>}
+  return
+}
+
+// -----
+
+func.func @lines(%x: memref<?x8xbf16>, %w: memref<12x8xbf16>, %e: memref<?x2xi32>, %s: memref<?x2xf32>, %o: memref<4xi32>,
+    %p: memref<?xi32>) {
+  // expected-error @below {{operand 'offsets' must have groups + 1 = 8 entries (12 experts in groups of 4 of a grid's lines), got 4}}
+  omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x8xbf16>, memref<12x8xbf16>, memref<?x2xi32>)
+    dispatch(%o, %p, %p, %p : memref<4xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    outs(%s : memref<?x2xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 4, grid_columns = 4>}
+  return
+}

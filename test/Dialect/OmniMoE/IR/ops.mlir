@@ -63,13 +63,33 @@ func.func @partition_memrefs(%e: memref<5x4xi32>, %c: memref<5x4xi32>, %r: memre
 // CHECK:         omnimoe.dispatch ins(%{{.*}} : tensor<?x16xi32>)
 // CHECK-SAME:      outs(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
 // CHECK-SAME:      num_experts = 4096 group_size = 64 -> tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
-// GENERIC:       "omnimoe.dispatch"(%{{.*}}) <{group_size = 64 : i64, num_experts = 4096 : i64}>
+// GENERIC:       "omnimoe.dispatch"(%{{.*}}) <{grid_columns = 0 : i64, group_size = 64 : i64, num_experts = 4096 : i64, operandSegmentSizes = array<i32: 1, 0, 1, 1, 1, 1, 0>}>
 func.func @dispatch(%e: tensor<?x16xi32>, %o: tensor<65xi32>, %t: tensor<?xi32>, %s: tensor<?xi32>, %p: tensor<?xi32>)
     -> (tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>) {
   %0:4 = omnimoe.dispatch ins(%e : tensor<?x16xi32>)
     outs(%o, %t, %s, %p : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
     num_experts = 4096 group_size = 64 -> tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
   return %0#0, %0#1, %0#2, %0#3 : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
+}
+
+// Groups that are lines of a grid, and values that travel with the pairs.
+// CHECK-LABEL: func.func @dispatch_by_lines(
+// CHECK:         omnimoe.dispatch ins(%{{.*}} : tensor<?x16xi32>)
+// CHECK-SAME:      outs(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<101xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+// CHECK-SAME:      num_experts = 2400 group_size = 60 grid_columns = 60 -> tensor<101xi32>
+// CHECK:         omnimoe.dispatch ins(%{{.*}} : memref<?x16xi32>)
+// CHECK-SAME:      carry(%{{.*}}, %{{.*}} to %{{.*}}, %{{.*}} : memref<?x16xi32>, memref<?x16xf32> to memref<?xi32>, memref<?xf32>)
+// CHECK-SAME:      num_experts = 2400 group_size = 30 grid_columns = 60
+func.func @dispatch_by_lines(%e: tensor<?x16xi32>, %o: tensor<101xi32>, %t: tensor<?xi32>, %s: tensor<?xi32>,
+    %p: tensor<?xi32>, %me: memref<?x16xi32>, %mw: memref<?x16xf32>, %mo: memref<201xi32>, %ml: memref<?xi32>, %mf: memref<?xf32>)
+    -> tensor<101xi32> {
+  %0:4 = omnimoe.dispatch ins(%e : tensor<?x16xi32>)
+    outs(%o, %t, %s, %p : tensor<101xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+    num_experts = 2400 group_size = 60 grid_columns = 60 -> tensor<101xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
+  omnimoe.dispatch ins(%me : memref<?x16xi32>) outs(%mo, %ml, %ml, %ml : memref<201xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%me, %mw to %ml, %mf : memref<?x16xi32>, memref<?x16xf32> to memref<?xi32>, memref<?xf32>)
+    num_experts = 2400 group_size = 30 grid_columns = 60
+  return %0#0 : tensor<101xi32>
 }
 
 // The group size is 1 unless said; the last group may be smaller.

@@ -137,3 +137,17 @@ func.func @dense(%a: tensor<?x4xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi32>,
     {schedule = #omnimoe.schedule<dense, group_size = 32>} -> tensor<?x8xf32>
   return %y : tensor<?x8xf32>
 }
+
+// Groups that are lines of a grid: 10 rows and 7 columns, and a dispatch apart from
+// that of neighbours.
+
+// CHECK-LABEL: func.func @lines(
+// CHECK:         omnimoe.dispatch ins(%[[E:.*]] : tensor<6x4xi32>) {{.*}} num_experts = 70 group_size = 10 -> tensor<8xi32>
+// CHECK:         omnimoe.dispatch ins(%[[E]] : tensor<6x4xi32>) {{.*}} num_experts = 70 group_size = 10 grid_columns = 7 -> tensor<18xi32>
+func.func @lines(%x: tensor<6x8xf32>, %w: tensor<70x8xf32>, %e: tensor<6x4xi32>, %s: tensor<6x4xf32>) -> (tensor<6x4xf32>, tensor<6x4xf32>) {
+  %0 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<6x8xf32>, tensor<70x8xf32>, tensor<6x4xi32>)
+    outs(%s : tensor<6x4xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 10, grid_columns = 7>} -> tensor<6x4xf32>
+  %1 = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<6x8xf32>, tensor<70x8xf32>, tensor<6x4xi32>)
+    outs(%s : tensor<6x4xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 10>} -> tensor<6x4xf32>
+  return %0, %1 : tensor<6x4xf32>, tensor<6x4xf32>
+}

@@ -8,7 +8,7 @@
 // token at a time, and those of a CPU, have a fixed order anyway.
 
 // CHECK:       estimates = {dense = {{[^,]*}}, expert_centric = {{[^,]*}}, token_centric = {{[^,}]*}}}
-// CHECK:       omnimoe.combine to_tokens {{.*}} {omnimoe.exact, schedule = #omnimoe.schedule<[[KIND]], group_size = {{[0-9]+}}>}
+// CHECK:       omnimoe.combine to_tokens {{.*}} {omnimoe.exact, schedule = #omnimoe.schedule<[[KIND]], group_size = {{[0-9]+(, grid_columns = 320)?}}>}
 // ANY:         omnimoe.combine to_tokens
 // ANY-NOT:     omnimoe.exact
 func.func @sums(%x: tensor<4096x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<4096x512xi32>, %s0: tensor<4096x512xf32>,

@@ -6,7 +6,7 @@
 // ANY-LABEL: func.func @decode(
 // ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>}
 // ANY-NOT:     omnimoe.exact
-// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 320, grid_columns = 320>}
 // ANY:         return
 
 // On a GPU few tokens split their pairs over many blocks. What follows the sum,
@@ -24,7 +24,7 @@
 // CHECK:           bufferization.materialize_in_destination
 // CHECK:         } else {
 // CHECK:           linalg.fill
-// CHECK:           omnimoe.combine to_tokens {{.*}} {omnimoe.exact, schedule = #omnimoe.schedule<expert_centric, group_size = 320>}
+// CHECK:           omnimoe.combine to_tokens {{.*}} {omnimoe.exact, schedule = #omnimoe.schedule<expert_centric, group_size = 320, grid_columns = 320>}
 // CHECK:           bufferization.materialize_in_destination
 // CHECK:         return
 #id = affine_map<(d0, d1) -> (d0, d1)>
@@ -56,7 +56,7 @@ func.func @decode(%x: tensor<?x1024xbf16>, %up: tensor<102400x1024xbf16>, %down:
 // CHECK-NOT:     group_size
 // CHECK:         return
 // ANY-LABEL: func.func @from_values(
-// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320{{(, grid_columns = 320)?}}>}
 // ANY:         return
 func.func @from_values(%x: tensor<4096x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<4096x512xi32>, %s0: tensor<4096x512xf32>,
     %y0: tensor<4096x1024xf32>) -> tensor<4096x1024xf32> {
@@ -72,7 +72,7 @@ func.func @from_values(%x: tensor<4096x1024xbf16>, %w: tensor<102400x1024xbf16>,
 // CHECK-NOT:     group_size
 // CHECK:         return
 // ANY-LABEL: func.func @many_choices(
-// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320>}
+// ANY:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<{{expert_centric|dense}}, group_size = 320{{(, grid_columns = 320)?}}>}
 // ANY:         return
 func.func @many_choices(%x: tensor<512x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<512x8193xi32>, %s0: tensor<512x8193xf32>,
     %y0: tensor<512x1024xf32>) -> tensor<512x1024xf32> {

@@ -13,7 +13,7 @@
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Interfaces/TilingInterface.h"
-#include "llvm/Support/MathExtras.h"
+#include "omnimoe/Dialect/OmniMoE/IR/GroupLayout.h"
 
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoEDialect.h.inc"
 #include "omnimoe/Dialect/OmniMoE/IR/OmniMoEEnums.h.inc"

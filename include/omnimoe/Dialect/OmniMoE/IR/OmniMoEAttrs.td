@@ -48,6 +48,11 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     before all sums; it must divide D. 0 means that columns are not cut.
     `min_pairs`, at least 2, is the number of choices in one group from which on a
     token's pairs of that group are computed expert by expert (hybrid).
+    `grid_columns` is the number of columns of the grid that expert ids number
+    row by row, where groups are its rows and columns, of which each pair takes
+    the one that its token has more choices in (expert_centric, on a GPU; see
+    `omnimoe.dispatch`); it must divide the number of experts. 0 means that
+    groups are neighbouring experts.
 
     - `token_centric`: each token streams its own K up and down vectors.
     - `expert_centric`: pairs are sorted by group; each group's vectors meet the
@@ -61,6 +66,7 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     #omnimoe.schedule<token_centric, token_tile = 1, pair_split = 32>
     #omnimoe.schedule<token_centric, token_tile = 4, column_tile = 128>
     #omnimoe.schedule<hybrid, group_size = 320, token_tile = 1, min_pairs = 2>
+    #omnimoe.schedule<expert_centric, group_size = 320, grid_columns = 320>
     ```
   }];
   let parameters = (ins
@@ -69,17 +75,19 @@ def OmniMoE_ScheduleAttr : AttrDef<OmniMoE_Dialect, "Schedule"> {
     DefaultValuedParameter<"int64_t", "0">:$token_tile,
     DefaultValuedParameter<"int64_t", "1">:$pair_split,
     DefaultValuedParameter<"int64_t", "0">:$column_tile,
-    DefaultValuedParameter<"int64_t", "0">:$min_pairs);
+    DefaultValuedParameter<"int64_t", "0">:$min_pairs,
+    DefaultValuedParameter<"int64_t", "0">:$grid_columns);
   let builders = [
     AttrBuilder<(ins "ScheduleKind":$kind, "int64_t":$groupSize,
                      "int64_t":$tokenTile, CArg<"int64_t", "1">:$pairSplit,
-                     CArg<"int64_t", "0">:$columnTile), [{
+                     CArg<"int64_t", "0">:$columnTile,
+                     CArg<"int64_t", "0">:$minPairs), [{
       return $_get($_ctxt, kind, groupSize, tokenTile, pairSplit, columnTile,
-                   /*minPairs=*/0);
+                   minPairs, /*gridColumns=*/0);
     }]>];
   let assemblyFormat = [{
     `<` $kind (`,` struct($group_size, $token_tile, $pair_split,
-                        $column_tile, $min_pairs)^)? `>`
+                        $column_tile, $min_pairs, $grid_columns)^)? `>`
   }];
   let genVerifyDecl = 1;
 }

@@ -24,6 +24,8 @@ def OmniMoE_Values : ShapedOf<[F32], "tensor or memref of f32">;
 def OmniMoE_Vectors :
     ShapedOf<[F32, F16, BF16], "tensor or memref of f32, f16 or bf16">;
 def OmniMoE_Ids : ShapedOf<[I32], "tensor or memref of i32">;
+def OmniMoE_Carried :
+    ShapedOf<[F32, F16, BF16, I32], "tensor or memref of f32, f16, bf16 or i32">;
 
 class OmniMoE_Op<string mnemonic, list<Trait> traits = []> :
     Op<OmniMoE_Dialect, mnemonic, !listconcat(traits, [
@@ -152,7 +154,7 @@ def OmniMoE_PartitionOp : OmniMoE_TileableOp<"partition"> {
 // dispatch
 //===----------------------------------------------------------------------===//
 
-def OmniMoE_DispatchOp : OmniMoE_Op<"dispatch"> {
+def OmniMoE_DispatchOp : OmniMoE_Op<"dispatch", [AttrSizedOperandSegments]> {
   let summary = "Sort the pairs by group of experts";
   let description = [{
     A group is `group_size` neighbouring experts: expert e belongs to group
@@ -174,37 +176,66 @@ def OmniMoE_DispatchOp : OmniMoE_Op<"dispatch"> {
     out of every group. With `group_size = 1` every expert is its own group.
     Computed by a counting sort in O(P + G).
 
+    With `grid_columns` = C, experts are those of a grid of C columns, numbered
+    row by row, and groups are its *lines*: first its rows, then its columns,
+    each cut into parts of `group_size` experts. A pair belongs to its row if its
+    token has at least as many pairs in that row as in the pair's column,
+    otherwise to its column. Scores that are sums of a row's and a column's crowd
+    in few rows and few columns: of 512 choices among 320 x 320 experts, 77 rows
+    hold all, but 21 lines do. A GPU keeps no order among the pairs of a slot
+    then.
+
+    What is to be known of each pair can travel with it: `carry` takes values of
+    pairs, [T, K], and leaves them, [P], where the pairs stand in `pairs`.
+
     ```mlir
     %o, %t, %s, %p = omnimoe.dispatch
         ins(%experts : tensor<?x16xi32>)
         outs(%o0, %t0, %s0, %p0 : tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
         num_experts = 4096 group_size = 64
         -> tensor<65xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
+    %l, %u, %b, %q = omnimoe.dispatch
+        ins(%experts : tensor<?x16xi32>)
+        outs(%l0, %u0, %b0, %q0 : tensor<129xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>)
+        num_experts = 4096 group_size = 64 grid_columns = 64
+        -> tensor<129xi32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>
+    omnimoe.dispatch ins(%e : memref<?x16xi32>)
+        outs(%o1, %t1, %s1, %p1 : memref<65xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+        carry(%weights to %sorted : memref<?x16xf32> to memref<?xf32>)
+        num_experts = 4096 group_size = 64
     ```
   }];
   let arguments = (ins
     OmniMoE_Ids:$experts,
+    Variadic<OmniMoE_Carried>:$carried,
     OmniMoE_Ids:$offsets,
     OmniMoE_Ids:$tokens,
     OmniMoE_Ids:$starts,
     OmniMoE_Ids:$pairs,
+    Variadic<OmniMoE_Carried>:$sorted,
     I64Attr:$num_experts,
-    DefaultValuedAttr<I64Attr, "1">:$group_size);
+    DefaultValuedAttr<I64Attr, "1">:$group_size,
+    DefaultValuedAttr<I64Attr, "0">:$grid_columns);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let assemblyFormat = [{
     `ins` `(` $experts `:` type($experts) `)`
     `outs` `(` $offsets `,` $tokens `,` $starts `,` $pairs `:`
       type($offsets) `,` type($tokens) `,` type($starts) `,` type($pairs) `)`
+    (`carry` `(` $carried^ `to` $sorted `:` type($carried) `to` type($sorted) `)`)?
     `num_experts` `=` $num_experts (`group_size` `=` $group_size^)?
-    attr-dict (`->` type($results)^)?
+    (`grid_columns` `=` $grid_columns^)? attr-dict (`->` type($results)^)?
   }];
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() {
-      return ::mlir::MutableOperandRange(getOperation(), 1, 4);
+      return ::mlir::MutableOperandRange(
+          getOperation(), 1 + getCarried().size(), 4 + getSorted().size());
     }
-    int64_t getNumGroups() {
-      return ::llvm::divideCeil(getNumExperts(), getGroupSize());
+    GroupLayout getLayout() {
+      return {static_cast<int64_t>(getNumExperts()),
+              static_cast<int64_t>(getGroupSize()),
+              static_cast<int64_t>(getGridColumns())};
     }
+    int64_t getNumGroups() { return getLayout().getNumGroups(); }
     int64_t getTopK() { return getExperts().getType().getShape()[1]; }
   }];
 }

@@ -73,10 +73,20 @@ ExpertCut cutExpert(int64_t width, int64_t products, int64_t experts,
 /// Groups that a block of a GPU has counters for, in shared memory.
 inline constexpr int64_t kMaxCountedGroups = 8192;
 
+/// Groups of which a dispatch by lines keeps a table for all tokens.
+inline constexpr int64_t kMostTableGroups = 1024;
+
 /// Share of a GPU's second-level cache that the sums of a chunk of tokens take
 /// in the expert-centric schedule. Vectors of experts and tokens pass through
 /// the rest.
 inline constexpr double kChunkShare = 0.35;
+
+/// The same where groups are lines of a grid, whose vectors meet few tokens:
+/// reading `tables` tables with rows of `rowBytes` bytes once more may cost
+/// more than sums, of `sumBytes` a token, that leave the cache.
+double getLinesChunkShare(const GroupLayout &layout, int64_t topK,
+                          double rowBytes, double sumBytes, double tables,
+                          TargetAttr target);
 
 /// The columns of a tile of sums to tokens whose coefficients are known, so
 /// that the slice of all vectors that a tile reads stays in a GPU's cache until

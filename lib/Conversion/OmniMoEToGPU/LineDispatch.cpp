@@ -1,0 +1,384 @@
+//===- LineDispatch.cpp - Dispatch by lines of a grid ---------------------===//
+//
+// A token has pairs in few lines, and many in each: a table of the pairs that
+// each token has in each group is small, and what is to be sorted are slots,
+// not pairs. Kernels, with tokens in chunks:
+//
+//  lines    A block for each token finds the groups of its pairs, and counts.
+//  sums     A thread for each chunk and group adds up slots and pairs.
+//  scan     A block for each group adds up the chunks before.
+//  offsets  A block adds up the groups before.
+//  slots    The threads of `sums` write their slots, and where the pairs of
+//  each
+//           begin, in the table too.
+//  place    A block for each token puts its pairs there, in no fixed order;
+//  many
+//           of them by way of shared memory, so that they are written side by
+//           side.
+//
+// Everything but that order follows from counts.
+//
+//===----------------------------------------------------------------------===//
+
+#include "LineDispatch.h"
+#include "WarpgroupMatrix.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
+
+using namespace mlir;
+using namespace mlir::omnimoe;
+using arith::CmpIPredicate;
+
+/// Choices that the counts of a table have room for.
+static constexpr int64_t kMostChoices = 32767;
+/// Tokens of a chunk.
+static constexpr int64_t kChunkTokens = 32;
+/// Tokens of a chunk, and pairs of a token, that a thread asks for together.
+static constexpr int64_t kTokensTogether = 8, kPairsTogether = 4;
+static constexpr int64_t kThreads = 128, kOffsetsThreads = 1024;
+/// Choices from which on, and up to which, a token's pairs are sorted in shared
+/// memory first.
+static constexpr int64_t kSortedFrom = 256, kSortedTo = 4096;
+
+bool mlir::omnimoe::suitsLineDispatch(DispatchOp op) {
+  return op.getNumGroups() <= kMostTableGroups && op.getTopK() <= kMostChoices;
+}
+
+namespace {
+/// Slots and pairs.
+struct Both {
+  Value slots, pairs;
+};
+
+class LineDispatch {
+public:
+  LineDispatch(KernelBuilder &k, DispatchOp op, StringRef prefix)
+      : k(k), op(op), prefix(prefix), groups(op.getNumGroups()) {}
+
+  void emit() {
+    tokens = k.createOrFold<memref::DimOp>(op.getExperts(), 0);
+    Value pairs = k.mul(tokens, op.getTopK());
+    chunks = k.max(arith::CeilDivUIOp::create(k, tokens, k.index(kChunkTokens)),
+                   k.index(1));
+    Type i16 = k.getIntegerType(16);
+    constexpr int64_t dynamic = ShapedType::kDynamic;
+    groupOfPair = allocate({dynamic}, pairs, i16);
+    counts = allocate({dynamic, groups}, tokens, i16);
+    begins = allocate({dynamic, groups}, tokens);
+    ofChunk = {allocate({groups, dynamic}, chunks),
+               allocate({groups, dynamic}, chunks)};
+    ofGroup = {allocate({groups}, {}), allocate({groups}, {})};
+    firstPairs = allocate({groups}, {});
+    emitLineGroups(k, op, groupOfPair, counts, getName("lines"));
+    emitSums();
+    emitScan();
+    emitOffsets();
+    emitSlots();
+    emitPlace();
+  }
+
+private:
+  Value allocate(ArrayRef<int64_t> shape, ValueRange sizes, Type type = {}) {
+    return memref::AllocOp::create(
+        k, MemRefType::get(shape, type ? type : k.getI32Type()), sizes);
+  }
+
+  /// A number of several that a thread looks at together, if it exists, and one
+  /// that does.
+  struct Position {
+    Value exists, readable;
+  };
+  using Positions = SmallVector<Position>;
+
+  /// `count` numbers from `from` on, `step` apart, below `end`.
+  Positions getPositions(Value from, Value end, int64_t step, int64_t count) {
+    Positions positions;
+    for (int64_t i = 0; i < count; ++i) {
+      Value at = k.add(from, i * step);
+      positions.push_back(
+          {k.compare(CmpIPredicate::ult, at, end), k.min(at, k.sub(end, 1))});
+    }
+    return positions;
+  }
+
+  /// What `load` finds at all of them, as i32, before any of it is used.
+  SmallVector<Value> loadAll(const Positions &positions,
+                             llvm::function_ref<Value(Value)> load) {
+    SmallVector<Value> values;
+    for (const Position &position : positions) {
+      Value value = load(position.readable);
+      values.push_back(
+          value.getType() == k.getI32Type()
+              ? value
+              : arith::ExtUIOp::create(k, k.getI32Type(), value).getResult());
+    }
+    return holdInPlace(k, values);
+  }
+
+  std::string getName(StringRef kernel) {
+    return (prefix + "_" + kernel).str();
+  }
+
+  /// Lets a thread for each chunk and group do `begin`, which says what it
+  /// carries along, then `body` with each token of the chunk that has pairs in
+  /// the group and their number, and then `end`.
+  void forChunks(
+      StringRef name,
+      llvm::function_ref<SmallVector<Value>(Value chunk, Value group)> begin,
+      llvm::function_ref<void(Value token, Value group, ValueRange carried)>
+          body,
+      llvm::function_ref<void(Value chunk, Value group, ValueRange carried)>
+          end) {
+    int64_t parts = llvm::divideCeil(groups, kThreads);
+    BlockKernel kernel(k, getName(name), k.mul(chunks, parts), kThreads);
+    Value chunk = arith::DivUIOp::create(k, kernel.block, k.index(parts));
+    Value part = k.sub(kernel.block, k.mul(chunk, parts));
+    Value group = k.add(k.mul(part, kThreads), kernel.thread);
+    k.when(k.compare(CmpIPredicate::ult, group, k.index(groups)), [&] {
+      Value first = k.mul(chunk, kChunkTokens);
+      Value last = k.min(k.add(first, kChunkTokens), tokens);
+      ValueRange carried = k.loop(
+          first, last, kTokensTogether, begin(chunk, group),
+          [&](Value from, ValueRange before) -> SmallVector<Value> {
+            SmallVector<Value> next(before);
+            Positions positions = getPositions(from, last, 1, kTokensTogether);
+            SmallVector<Value> found = loadAll(positions, [&](Value token) {
+              return k.load(counts, {token, group});
+            });
+            for (auto [position, value] : llvm::zip_equal(positions, found)) {
+              Value count = k.choose(position.exists, value, k.i32(0));
+              Value any = k.compare(CmpIPredicate::ne, count, k.i32(0));
+              if (body)
+                k.when(any, [&] { body(position.readable, group, next); });
+              next[0] = k.add(next[0],
+                              arith::ExtUIOp::create(k, k.getI32Type(), any));
+              next[1] = k.add(next[1], count);
+            }
+            return next;
+          });
+      if (end)
+        end(chunk, group, carried);
+    });
+  }
+
+  void emitSums() {
+    forChunks(
+        "sums",
+        [&](Value, Value) { return SmallVector<Value>{k.i32(0), k.i32(0)}; },
+        nullptr,
+        [&](Value chunk, Value group, ValueRange sums) {
+          k.store(sums[0], ofChunk.slots, {group, chunk});
+          k.store(sums[1], ofChunk.pairs, {group, chunk});
+        });
+  }
+
+  void emitScan() {
+    BlockKernel kernel(k, getName("scan"), k.index(groups), kThreads);
+    for (auto [values, totals] : {std::pair{ofChunk.slots, ofGroup.slots},
+                                  std::pair{ofChunk.pairs, ofGroup.pairs}})
+      scan(
+          kernel, chunks,
+          [&](Value chunk, Value known) {
+            return k.load(values, {kernel.block, known});
+          },
+          [&](Value chunk, Value before, Value) {
+            k.store(before, values, {kernel.block, chunk});
+          },
+          [&](Value total) { k.store(total, totals, kernel.block); });
+  }
+
+  /// The sums over `size` values before each of them, by a block. `load` takes
+  /// a number, and one that is always in range.
+  void scan(BlockKernel &kernel, Value size,
+            llvm::function_ref<Value(Value at, Value known)> load,
+            llvm::function_ref<void(Value at, Value before, Value own)> store,
+            llvm::function_ref<void(Value total)> storeTotal) {
+    Value total =
+        k.loop(k.index(0), size, kernel.numThreads, ValueRange{k.i32(0)},
+               [&](Value base, ValueRange carried) -> SmallVector<Value> {
+                 Value at = k.add(base, kernel.thread);
+                 Value exists = k.compare(CmpIPredicate::ult, at, size);
+                 Value known = k.choose(exists, at, k.index(0));
+                 Value own = k.choose(exists, load(at, known), k.i32(0));
+                 BlockKernel::Scan sums = kernel.scan(own);
+                 k.when(exists, [&] {
+                   store(at, k.add(carried[0], sums.before), own);
+                 });
+                 return {k.add(carried[0], sums.total)};
+               })
+            .front();
+    k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)),
+           [&] { storeTotal(total); });
+  }
+
+  void emitOffsets() {
+    BlockKernel kernel(k, getName("offsets"), k.index(1), kOffsetsThreads);
+    Value end = k.index(groups);
+    auto scanGroups = [&](Value values, Value before,
+                          llvm::function_ref<void(Value)> storeTotal) {
+      scan(
+          kernel, end,
+          [&](Value, Value known) { return k.load(values, known); },
+          [&](Value at, Value sum, Value) { k.store(sum, before, at); },
+          storeTotal);
+    };
+    scanGroups(ofGroup.slots, op.getOffsets(),
+               [&](Value total) { k.store(total, op.getOffsets(), end); });
+    kernel.barrier();
+    scanGroups(ofGroup.pairs, firstPairs, [&](Value total) {
+      Value slots = k.load(op.getOffsets(), end);
+      k.store(total, op.getStarts(), k.toIndex(slots));
+    });
+  }
+
+  void emitSlots() {
+    forChunks(
+        "slots",
+        [&](Value chunk, Value group) {
+          return SmallVector<Value>{
+              k.add(k.load(op.getOffsets(), group),
+                    k.load(ofChunk.slots, {group, chunk})),
+              k.add(k.load(firstPairs, group),
+                    k.load(ofChunk.pairs, {group, chunk}))};
+        },
+        [&](Value token, Value group, ValueRange next) {
+          Value slot = k.toIndex(next[0]);
+          k.store(k.toI32(token), op.getTokens(), slot);
+          k.store(next[1], op.getStarts(), slot);
+          k.store(next[1], begins, {token, group});
+        },
+        nullptr);
+  }
+
+  void emitPlace() {
+    int64_t topK = op.getTopK(), threads = getTokenThreads(topK);
+    k.when(k.compare(CmpIPredicate::ugt, tokens, k.index(0)), [&] {
+      BlockKernel kernel(k, getName("place"), tokens, threads);
+      Value token = kernel.block;
+      Value next = kernel.shared(k.getI32Type(), {groups});
+      if (topK >= kSortedFrom && topK <= kSortedTo)
+        return placeSorted(kernel, token, next);
+      // Groups that the token has no pairs in have anything here.
+      k.loop(kernel.thread, k.index(groups), threads, [&](Value group) {
+        k.store(k.load(begins, {token, group}), next, group);
+      });
+      kernel.barrier();
+      Value first = k.mul(token, topK);
+      forEachPair(kernel, token, next, [&](Value choice, Value, Value place) {
+        storePair(loadCarried(token, choice), k.toI32(k.add(first, choice)),
+                  place);
+      });
+    });
+  }
+
+  /// What travels with a pair.
+  SmallVector<Value> loadCarried(Value token, Value choice) {
+    SmallVector<Value> values;
+    for (Value carried : op.getCarried())
+      values.push_back(k.load(carried, {token, choice}));
+    return values;
+  }
+
+  void storePair(ArrayRef<Value> carried, Value number, Value place) {
+    k.store(number, op.getPairs(), place);
+    for (auto [value, sorted] : llvm::zip_equal(carried, op.getSorted()))
+      k.store(value, sorted, place);
+  }
+
+  /// Takes a place from the counter of its group in `next` for each pair of the
+  /// token that has a group.
+  void forEachPair(
+      BlockKernel &kernel, Value token, Value next,
+      llvm::function_ref<void(Value choice, Value group, Value place)> body) {
+    Value first = k.mul(token, op.getTopK());
+    forPositions(kernel, k.index(op.getTopK()), [&](Positions positions) {
+      SmallVector<Value> found = loadAll(positions, [&](Value choice) {
+        return k.load(groupOfPair, k.add(first, choice));
+      });
+      for (auto [position, group] : llvm::zip_equal(positions, found)) {
+        Value inGroup = k.compare(CmpIPredicate::ult, group, k.i32(groups));
+        k.when(k.both(position.exists, inGroup), [&] {
+          Value place = memref::AtomicRMWOp::create(
+              k, arith::AtomicRMWKind::addi, k.i32(1), next,
+              ValueRange{k.toIndex(group)});
+          body(position.readable, group, k.toIndex(place));
+        });
+      }
+    });
+  }
+
+  /// Calls `body` with the numbers up to `end` that a thread of the block looks
+  /// at together.
+  void forPositions(BlockKernel &kernel, Value end,
+                    llvm::function_ref<void(Positions)> body) {
+    k.loop(kernel.thread, end, kPairsTogether * kernel.numThreads,
+           [&](Value from) {
+             body(getPositions(from, end, kernel.numThreads, kPairsTogether));
+           });
+  }
+
+  /// The token's pairs in the order of their groups, each as its group and, in
+  /// 16 bits, its choice; then to where each group is in memory.
+  void placeSorted(BlockKernel &kernel, Value token, Value next) {
+    constexpr int64_t kChoiceBits = 16;
+    Type i32 = k.getI32Type();
+    Value shifts = kernel.shared(i32, {groups});
+    Value sorted = kernel.shared(i32, {op.getTopK()});
+    Value total = kernel.shared(i32, {1});
+    scan(
+        kernel, k.index(groups),
+        [&](Value, Value known) -> Value {
+          return arith::ExtUIOp::create(k, i32, k.load(counts, {token, known}));
+        },
+        [&](Value group, Value before, Value) {
+          k.store(before, next, group);
+          k.store(k.sub(k.load(begins, {token, group}), before), shifts, group);
+        },
+        [&](Value sum) { k.store(sum, total, k.index(0)); });
+    kernel.barrier();
+    forEachPair(
+        kernel, token, next, [&](Value choice, Value group, Value place) {
+          Value high = arith::ShLIOp::create(k, group, k.i32(kChoiceBits));
+          k.store(k.either(high, k.toI32(choice)), sorted, place);
+        });
+    kernel.barrier();
+    Value first = k.toI32(k.mul(token, op.getTopK()));
+    Value end = k.toIndex(k.load(total, k.index(0)));
+    forPositions(kernel, end, [&](Positions positions) {
+      SmallVector<Value> choices, places;
+      for (const Position &position : positions) {
+        Value both = k.load(sorted, position.readable);
+        Value group = arith::ShRUIOp::create(k, both, k.i32(kChoiceBits));
+        choices.push_back(k.both(both, k.i32((1 << kChoiceBits) - 1)));
+        places.push_back(k.add(k.toI32(position.readable),
+                               k.load(shifts, k.toIndex(group))));
+      }
+      SmallVector<SmallVector<Value>> carried;
+      for (Value choice : choices)
+        carried.push_back(loadCarried(token, k.toIndex(choice)));
+      for (auto [i, position] : llvm::enumerate(positions))
+        k.when(position.exists, [&] {
+          storePair(carried[i], k.add(first, choices[i]), k.toIndex(places[i]));
+        });
+    });
+  }
+
+  KernelBuilder &k;
+  DispatchOp op;
+  StringRef prefix;
+  int64_t groups;
+  Value tokens, chunks; ///< on the host
+  Value groupOfPair;    ///< i16 [P]
+  Value counts;         ///< i16 [T, G]: pairs
+  Value begins;         ///< i32 [T, G]: the first of them, if there are any
+  Both ofChunk;         ///< i32 [G, chunks], then those of the chunks before
+  Both ofGroup;         ///< i32 [G]
+  Value firstPairs;     ///< i32 [G]
+};
+} // namespace
+
+void mlir::omnimoe::emitLineDispatch(KernelBuilder &k, DispatchOp op,
+                                     StringRef prefix) {
+  LineDispatch(k, op, prefix).emit();
+}
