@@ -15,6 +15,7 @@ from gpu_arrays import (
 )
 
 import omnimoe
+import omnimoe.torch
 
 # R, C, D, K, T: no square, either way; lines in two parts; more groups than the dispatch has
 # a table for; pairs that it sorts in shared memory, and more than fit there; one step of a

@@ -280,7 +280,7 @@ def check_line_dispatch(tokens: Sequence[int], top_k: int, rows: int, columns: i
     for count in tokens:
         shape = (count, top_k)
         scores = rng.standard_normal((count, rows, 1)) + rng.standard_normal((count, 1, columns))
-        best = np.argsort(-scores.reshape(count, -1), axis=1)[:, :top_k]
+        best = np.argsort(-scores.reshape(count, experts), axis=1)[:, :top_k]
         wild = np.where(rng.random(shape) < 0.1, rng.choice([-1, experts, 2**31 - 1], shape), best)
         line = rng.integers(0, columns, shape)
         for ids in (wild, best, np.zeros(shape), line, line % rows * columns):

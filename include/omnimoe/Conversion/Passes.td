@@ -131,13 +131,19 @@ def ConvertOmniMoEDispatchToGPUPass :
   let summary = "Sort pairs by group of experts on the GPU";
   let description = [{
     Each `dispatch` on memrefs becomes a sequence of kernels. A stable radix sort
-    of the pairs by group, at most 9 bits at a time, takes three for each digit (count,
+    of the pairs by group, at most 10 bits at a time, takes three for each digit (count,
     scan, scatter); three more find the slots in the sorted pairs. No kernel
     waits for another block and none counts with atomics on memory, so results
     are those of the CPU to the bit. Scratch buffers are allocated beside, their
     sizes functions of the number of tokens: run this pass before
     `omnimoe-plan-workspace`. How many blocks share out the pairs follows the
     target's `units`.
+
+    Where groups are up to 1,024 lines of a grid (`grid_columns`), nothing is
+    sorted: a block for each token finds the line of each pair and counts, into a
+    table of tokens and groups; three kernels add up along tokens and groups and
+    write the slots; and a block for each token puts its pairs, and what they
+    carry, where their slots begin. The pairs of a slot are in no fixed order then.
 
     Before:
     ```mlir
@@ -154,6 +160,23 @@ def ConvertOmniMoEDispatchToGPUPass :
     gpu.launch ... function(@f_dispatch0_heads) ...
     gpu.launch ... function(@f_dispatch0_slots) ...
     gpu.launch ... function(@f_dispatch0_offsets) ...
+    ```
+
+    Before, by lines:
+    ```mlir
+    omnimoe.dispatch ins(%e : memref<?x16xi32>)
+        outs(%o, %t, %s, %p : memref<129xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+        num_experts = 4096 group_size = 64 grid_columns = 64
+    ```
+    After:
+    ```mlir
+    %counts = memref.alloc(%T) : memref<?x128xi16>
+    gpu.launch ... function(@f_dispatch0_lines) ...
+    gpu.launch ... function(@f_dispatch0_sums) ...
+    gpu.launch ... function(@f_dispatch0_scan) ...
+    gpu.launch ... function(@f_dispatch0_offsets) ...
+    gpu.launch ... function(@f_dispatch0_slots) ...
+    gpu.launch ... function(@f_dispatch0_place) ...
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
@@ -178,6 +201,12 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     order of a token's sums is not fixed). Coefficients never lie in memory, and
     products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
     vectors are read once per tile.
+
+    Where groups are lines of a grid, a vector meets few tokens. Two blocks are a
+    cluster then and share a tile: each copies half of the vectors to both, out of
+    the table seen by rows or by columns. The dispatch is moved in front of the
+    block and carries the ids and what coefficients take from memory, so this
+    pass runs before `convert-omnimoe-dispatch-to-gpu`.
 
     Where the `combine` is marked `omnimoe.exact`, what a tile adds is rounded to
     multiples of a quantum of the token's, so that sums are exact, hence the same
@@ -215,6 +244,20 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     gpu.launch ... function(@f_experts0_tiles) ...
     gpu.launch ... function(@f_experts0_cells) ...
     gpu.launch ... function(@f_experts0) ...
+    ```
+
+    Before, by lines:
+    ```mlir
+    omnimoe.dispatch ins(%e : ...) outs(%o, %t, %b, %p : ...) num_experts = 4096 group_size = 64 grid_columns = 64
+    scf.execute_region no_inline { ... }
+    ```
+    After:
+    ```mlir
+    omnimoe.dispatch ins(%e : ...) outs(%o, %t, %b, %p : ...) carry(%e, %g to %ids, %gates : ...)
+        num_experts = 4096 group_size = 64 grid_columns = 64
+    gpu.launch ... function(@f_experts0_tiles) ...
+    gpu.launch ... function(@f_experts0_cells) ...
+    gpu.launch blocks(...) in (..., %z = %c2) ... function(@f_experts0) ...
     ```
 
     Before, with a gate:

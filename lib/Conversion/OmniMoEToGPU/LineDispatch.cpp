@@ -21,7 +21,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "LineDispatch.h"
-#include "WarpgroupMatrix.h"
+#include "LoadTogether.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "omnimoe/Dialect/OmniMoE/Transforms/CostModel.h"
@@ -84,38 +84,6 @@ private:
         k, MemRefType::get(shape, type ? type : k.getI32Type()), sizes);
   }
 
-  /// A number of several that a thread looks at together, if it exists, and one
-  /// that does.
-  struct Position {
-    Value exists, readable;
-  };
-  using Positions = SmallVector<Position>;
-
-  /// `count` numbers from `from` on, `step` apart, below `end`.
-  Positions getPositions(Value from, Value end, int64_t step, int64_t count) {
-    Positions positions;
-    for (int64_t i = 0; i < count; ++i) {
-      Value at = k.add(from, i * step);
-      positions.push_back(
-          {k.compare(CmpIPredicate::ult, at, end), k.min(at, k.sub(end, 1))});
-    }
-    return positions;
-  }
-
-  /// What `load` finds at all of them, as i32, before any of it is used.
-  SmallVector<Value> loadAll(const Positions &positions,
-                             llvm::function_ref<Value(Value)> load) {
-    SmallVector<Value> values;
-    for (const Position &position : positions) {
-      Value value = load(position.readable);
-      values.push_back(
-          value.getType() == k.getI32Type()
-              ? value
-              : arith::ExtUIOp::create(k, k.getI32Type(), value).getResult());
-    }
-    return holdInPlace(k, values);
-  }
-
   std::string getName(StringRef kernel) {
     return (prefix + "_" + kernel).str();
   }
@@ -142,10 +110,12 @@ private:
           first, last, kTokensTogether, begin(chunk, group),
           [&](Value from, ValueRange before) -> SmallVector<Value> {
             SmallVector<Value> next(before);
-            Positions positions = getPositions(from, last, 1, kTokensTogether);
-            SmallVector<Value> found = loadAll(positions, [&](Value token) {
-              return k.load(counts, {token, group});
-            });
+            SmallVector<Position> positions =
+                getPositions(k, from, last, 1, kTokensTogether);
+            SmallVector<Value> found =
+                loadTogether(k, positions, [&](Value token) {
+                  return k.load(counts, {token, group});
+                });
             for (auto [position, value] : llvm::zip_equal(positions, found)) {
               Value count = k.choose(position.exists, value, k.i32(0));
               Value any = k.compare(CmpIPredicate::ne, count, k.i32(0));
@@ -292,29 +262,32 @@ private:
       BlockKernel &kernel, Value token, Value next,
       llvm::function_ref<void(Value choice, Value group, Value place)> body) {
     Value first = k.mul(token, op.getTopK());
-    forPositions(kernel, k.index(op.getTopK()), [&](Positions positions) {
-      SmallVector<Value> found = loadAll(positions, [&](Value choice) {
-        return k.load(groupOfPair, k.add(first, choice));
-      });
-      for (auto [position, group] : llvm::zip_equal(positions, found)) {
-        Value inGroup = k.compare(CmpIPredicate::ult, group, k.i32(groups));
-        k.when(k.both(position.exists, inGroup), [&] {
-          Value place = memref::AtomicRMWOp::create(
-              k, arith::AtomicRMWKind::addi, k.i32(1), next,
-              ValueRange{k.toIndex(group)});
-          body(position.readable, group, k.toIndex(place));
+    forPositions(
+        kernel, k.index(op.getTopK()), [&](ArrayRef<Position> positions) {
+          SmallVector<Value> found =
+              loadTogether(k, positions, [&](Value choice) {
+                return k.load(groupOfPair, k.add(first, choice));
+              });
+          for (auto [position, group] : llvm::zip_equal(positions, found)) {
+            Value inGroup = k.compare(CmpIPredicate::ult, group, k.i32(groups));
+            k.when(k.both(position.exists, inGroup), [&] {
+              Value place = memref::AtomicRMWOp::create(
+                  k, arith::AtomicRMWKind::addi, k.i32(1), next,
+                  ValueRange{k.toIndex(group)});
+              body(position.readable, group, k.toIndex(place));
+            });
+          }
         });
-      }
-    });
   }
 
   /// Calls `body` with the numbers up to `end` that a thread of the block looks
   /// at together.
   void forPositions(BlockKernel &kernel, Value end,
-                    llvm::function_ref<void(Positions)> body) {
+                    llvm::function_ref<void(ArrayRef<Position>)> body) {
     k.loop(kernel.thread, end, kPairsTogether * kernel.numThreads,
            [&](Value from) {
-             body(getPositions(from, end, kernel.numThreads, kPairsTogether));
+             body(
+                 getPositions(k, from, end, kernel.numThreads, kPairsTogether));
            });
   }
 
@@ -345,7 +318,7 @@ private:
     kernel.barrier();
     Value first = k.toI32(k.mul(token, op.getTopK()));
     Value end = k.toIndex(k.load(total, k.index(0)));
-    forPositions(kernel, end, [&](Positions positions) {
+    forPositions(kernel, end, [&](ArrayRef<Position> positions) {
       SmallVector<Value> choices, places;
       for (const Position &position : positions) {
         Value both = k.load(sorted, position.readable);

@@ -3,7 +3,6 @@
 #include "TensorMaps.h"
 
 #include "DevicePointer.h"
-#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -52,8 +51,10 @@ Value mlir::omnimoe::createLineTensorMap(KernelBuilder &k, Value matrix,
   auto type = cast<MemRefType>(matrix.getType());
   auto metadata = memref::ExtractStridedMetadataOp::create(k, matrix);
   OpFoldResult inRow = metadata.getConstifiedMixedStrides().front();
-  OpFoldResult inColumn = affine::makeComposedFoldedAffineApply(
-      k, k.getLoc(), k.getAffineSymbolExpr(0) * gridColumns, {inRow});
+  std::optional<int64_t> known = getConstantIntValue(inRow);
+  OpFoldResult inColumn =
+      known ? OpFoldResult(k.getIndexAttr(*known * gridColumns))
+            : OpFoldResult(k.mul(cast<Value>(inRow), gridColumns));
   int64_t gridRows = type.getDimSize(0) / gridColumns;
   SmallVector<OpFoldResult> sizes{k.getIndexAttr(gridRows),
                                   k.getIndexAttr(gridColumns),

@@ -412,7 +412,7 @@ def ExpertCentricReorderPass : Pass<"omnimoe-expert-centric-reorder", "::mlir::f
     `expert_centric` a dispatch of its experts: the scattered look-ups become
     dense products of a group's vectors with the tokens that chose it
     (expert-centric scheduling, arXiv 2602.05711 section 3.2). Operations on
-    the same experts with the same group size share one dispatch. Values stay
+    the same experts with the same groups share one dispatch. Values stay
     token-major, so nothing else changes.
 
     Before:
