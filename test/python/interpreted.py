@@ -357,19 +357,30 @@ def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] =
     x, table = (np.zeros((n, 64), np.float16) for n in (tokens, experts))
     ids = rng.integers(0, experts, (tokens, top_k)).astype(np.int32)
     ids[0, 0], ids[-1, -1] = -1, experts
-    arrays = [x, table, table, np.zeros((tokens, top_k), np.float32), ids]
+    # Weights tell the kernel's lists which pair is which.
+    weights = np.arange(ids.size, dtype=np.float32).reshape(ids.shape)
+    arrays = [x, table, table, weights, ids]
 
     specs = [TensorSpec(str(a.dtype), a.shape) for a in arrays]
     text = omnimoe.jit(omnimoe.experts).program_text(specs)[0]
     made = compiled(f"module {{\n{text}}}\n", "expert_centric", l2Bytes=l2_bytes)
     (group,) = {int(n) for n in re.findall(r"group_size = (\d+)", made.ir("schedule"))}
+    columns_of_grid = {int(n) for n in re.findall(r"grid_columns = (\d+)>", made.ir("schedule"))}
+
+    def expert(of_group: int, columns: np.ndarray) -> np.ndarray:
+        if not columns_of_grid:
+            return of_group * group + columns
+        (side,) = columns_of_grid
+        rows = experts // side
+        return of_group * side + columns if of_group < rows else columns * side + of_group - rows
+
     lists = interpret(made, arrays, until="experts_experts0")
     # Three columns, and one more than twice the blocks of columns.
     odd = [a for a in lists if a.ndim == 2 and a.shape[1] % 2]
     tiles, blocks = sorted(odd, key=lambda a: a.shape[1])
     named = np.flatnonzero((ids.ravel() >= 0) & (ids.ravel() < experts))
     used = np.flatnonzero(tiles[:, 0] >= 0)
-    assert len(used) >= -(-experts // group), "tiles"
+    assert columns_of_grid or len(used) >= -(-experts // group), "tiles"
 
     def holds(cells: np.ndarray, pairs: np.ndarray) -> bool:
         seen = []
@@ -381,7 +392,7 @@ def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] =
                 right = (rows // 64 == warpgroup) & (columns // 16 == block)
                 if not right.all() or (own < 0).any() or (own >= ids.size).any():
                     return False
-                if (ids.ravel()[own] != tiles[tile, 0] * group + columns).any():
+                if (ids.ravel()[own] != expert(tiles[tile, 0], columns)).any():
                     return False
                 # A row is a token's, and rows ascend with tokens.
                 order = np.argsort(rows, kind="stable")
@@ -392,4 +403,5 @@ def check_tiles(tokens: int, experts: int, top_k: int, l2_bytes: Optional[int] =
 
     per_pair = [a for a in lists if a.shape == (ids.size,)]
     cells = [a.reshape(-1).view(np.uint16)[: ids.size].astype(np.int32) for a in per_pair]
-    assert any(holds(*two) for two in itertools.product(cells, per_pair))
+    numbers = [np.nan_to_num(a.view(np.float32), nan=-1, posinf=-1).astype(int) for a in per_pair]
+    assert any(holds(*two) for two in itertools.product(cells, numbers))

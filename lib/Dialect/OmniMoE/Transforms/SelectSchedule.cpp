@@ -401,6 +401,9 @@ struct SelectSchedulePass
     if (int64_t columns = version.schedule.getColumnTile())
       entries.push_back(builder.getNamedAttr(
           "column_tile", builder.getI64IntegerAttr(columns)));
+    if (int64_t columns = version.schedule.getGridColumns())
+      entries.push_back(builder.getNamedAttr(
+          "grid_columns", builder.getI64IntegerAttr(columns)));
     return builder.getDictionaryAttr(entries);
   }
 

@@ -54,7 +54,7 @@ func.func @t1024_n102400_k4096(%x: tensor<1024x1024xbf16>, %w: tensor<102400x102
 
 // -----
 
-// CHECK:       omnimoe.schedules = [{{.*}}estimates = {dense = {{.*}}, expert_centric = {{.*}}, hybrid = {{.*}}, token_centric = {{.*}}}, {{.*}}schedule = "expert_centric", tokens = 4096 : i64}]
+// CHECK:       omnimoe.schedules = [{{.*}}estimates = {dense = {{.*}}, expert_centric = {{.*}}, hybrid = {{.*}}, token_centric = {{.*}}}, grid_columns = 320 : i64, {{.*}}schedule = "expert_centric", tokens = 4096 : i64}]
 // CHECK-LABEL: func.func @t4096_n102400_k512(
 // CHECK:         omnimoe.combine to_tokens {{.*}} {schedule = #omnimoe.schedule<expert_centric, group_size = 320, grid_columns = 320>}
 func.func @t4096_n102400_k512(%x: tensor<4096x1024xbf16>, %w: tensor<102400x1024xbf16>, %e: tensor<4096x512xi32>, %s0: tensor<4096x512xf32>, %y0: tensor<4096x1024xf32>) -> tensor<4096x1024xf32> {

@@ -24,8 +24,10 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     the same tokens, or where each row of a table that the cache does not hold is
     met several times; a sum to tokens cuts such a table's columns
     (`column_tile`). So does a `token_centric` block whose tables do not fit the
-    cache together, if that wins: then all products come before the sums.
-    Operations that already carry a schedule are left alone.
+    cache together, if that wins: then all products come before the sums. An
+    `expert_centric` block of atomic experts takes the rows and columns of the grid
+    as groups there (`grid_columns`): that of the router which chose the ids, or a
+    square one. Operations that already carry a schedule are left alone.
 
     A new version starts where another schedule wins by 10 %. If what suits the
     most tokens is within 10 % there, it takes that, so as not to end soon; for
