@@ -113,7 +113,7 @@ def _schedules(sizes: Sizes, tokens: object) -> List[dict]:
     listed = re.search(r"omnimoe\.schedules = \[(.*)\], omnimoe", text)
     assert listed, text
     found = re.findall(
-        r'block = "(.*?)",.*? estimates = \{(.*?)\}, max_tokens = (-?\d+).*?schedule = "(\w+)"',
+        r'block = "(.*?)",.*? estimates = \{(.*?)\},.*? max_tokens = (-?\d+).*?schedule = "(\w+)"',
         listed.group(1),
     )
     return [

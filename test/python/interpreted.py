@@ -266,7 +266,8 @@ def of_lines(ids: np.ndarray, experts: int, columns: int) -> np.ndarray:
         row, column = np.divmod(np.where(known, chosen, 0), columns)
         in_row = np.bincount(row[known], minlength=rows)[row]
         in_column = np.bincount(column[known], minlength=columns)[column]
-        lines[token] = np.where(known, np.where(in_row >= in_column, row, rows + column), lines[token])
+        own = np.where(in_row >= in_column, row, rows + column)
+        lines[token] = np.where(known, own, lines[token])
     return lines
 
 

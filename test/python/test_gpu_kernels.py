@@ -31,7 +31,13 @@ def test_dispatch(check, sizes):
 
 @pytest.mark.parametrize(
     "sizes",
-    ["(0, 1, 70), 12, 9, 14", "(40,), 33, 20, 11", "(3,), 300, 40, 40", "(2,), 4200, 70, 70", "(9,), 5, 600, 500"],
+    [
+        "(0, 1, 70), 12, 9, 14",
+        "(40,), 33, 20, 11",
+        "(3,), 300, 40, 40",
+        "(2,), 4200, 70, 70",
+        "(9,), 5, 600, 500",
+    ],
 )
 def test_dispatch_by_lines(check, sizes):
     """Several chunks of tokens; pairs of a token in shared memory, and too many for that; too

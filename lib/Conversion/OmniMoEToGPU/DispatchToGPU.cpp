@@ -41,7 +41,15 @@ struct ConvertOmniMoEDispatchToGPUPass
           (function.getName() + "_dispatch" + Twine(index)).str();
       rewriter.setInsertionPoint(op);
       KernelBuilder k(op.getLoc(), rewriter);
-      if (op.getLayout().isByLines() && suitsLineDispatch(op)) {
+      GroupLayout layout = op.getLayout();
+      if (layout.isByLines() && layout.getNumLines() > kMaxCountedGroups) {
+        op.emitOpError()
+            << "groups by lines of a grid: a block has counters for "
+            << kMaxCountedGroups << " rows and columns, got "
+            << layout.getNumLines();
+        return signalPassFailure();
+      }
+      if (layout.isByLines() && suitsLineDispatch(op)) {
         emitLineDispatch(k, op, prefix);
         rewriter.eraseOp(op);
         continue;

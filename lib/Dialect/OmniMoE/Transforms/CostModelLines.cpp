@@ -12,18 +12,17 @@ using namespace mlir::omnimoe;
 /// Blocks of a cluster, which share a tile of so many slots in all.
 static constexpr double kClusterBlocks = 2, kClusterSlots = 256;
 static constexpr int64_t kBlockSlots = 128, kColumnMultiple = 32;
-/// Of products most are hidden; a cluster's tile waits so long besides. Sums and
-/// tables take so much of what memory would take for them, and sums that leave
-/// the cache come back.
+/// Of products most are hidden; a cluster's tile waits so long besides. Sums
+/// and tables take so much of what memory would take for them, and sums that
+/// leave the cache come back.
 static constexpr double kProductsShown = 0.37, kSecondsPerTile = 1.7e-6;
 static constexpr double kSumsShown = 1.37, kTablesShown = 0.72,
                         kSpillsShown = 0.94;
 /// The dispatch: a fixed time, one for each pair, and so many passes over a
 /// table of tokens and groups, or a sort.
 static constexpr double kSecondsPerDispatch = 35e-6,
-                        kSecondsPerSortedPair = 5.6e-12,
-                        kPassesOverCounts = 25, kCountBytes = 2,
-                        kSecondsPerRadixPair = 1e-12;
+                        kSecondsPerSortedPair = 5.6e-12, kPassesOverCounts = 25,
+                        kCountBytes = 2, kSecondsPerRadixPair = 1e-12;
 /// Lines are read for one row or column of scores, and each vector is in two.
 static constexpr double kTablesRead = 2;
 /// Of sums that may leave the cache: the share of it that a chunk's take.
@@ -51,9 +50,9 @@ static double find(llvm::function_ref<double(double)> value, double limit) {
 static double estimateLines(const GroupLayout &layout, double topK) {
   constexpr double kLimit = 6, kStep = 0.1;
   double rows = layout.getGridRows(), columns = layout.gridColumns;
-  double bound = find(
-      [&](double x) { return rows * columns * above(x / std::sqrt(2.0)); },
-      topK);
+  double bound =
+      find([&](double x) { return rows * columns * above(x / std::sqrt(2.0)); },
+           topK);
   auto partsOfLines = [&](double lines, double others, double parts) {
     double sum = 0;
     for (double score = -kLimit; score < kLimit; score += kStep) {
