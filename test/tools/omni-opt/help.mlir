@@ -1,7 +1,7 @@
 // Each pass of the descriptions has a flag, with its options and its summary.
 // RUN: sed -n 's/^def .* Pass<"\([^"]*\)".*/CHECK-DAG: --\1{{ }}/p' \
 // RUN:   %omnimoe_src/include/omnimoe/Dialect/OmniMoE/Transforms/*Passes.td \
-// RUN:   %omnimoe_src/include/omnimoe/Conversion/Passes.td > %t.passes
+// RUN:   %omnimoe_src/include/omnimoe/Conversion/*Passes.td > %t.passes
 // RUN: omni-opt --help > %t.help
 // RUN: FileCheck %t.passes < %t.help
 // RUN: FileCheck %s < %t.help
