@@ -86,3 +86,21 @@ BlockKernel::Scan BlockKernel::scan(Value value) {
   barrier();
   return {before, total};
 }
+
+Value BlockKernel::scanAll(Value size, llvm::function_ref<Value(Value)> value,
+                           llvm::function_ref<void(Value, Value, Value)> body) {
+  return k
+      .loop(k.index(0), size, numThreads, ValueRange{k.i32(0)},
+            [&](Value base, ValueRange carried) -> SmallVector<Value> {
+              Value at = k.add(base, thread);
+              Value exists = k.compare(arith::CmpIPredicate::ult, at, size);
+              // Threads without a number look at the last one.
+              Value readable = k.min(at, k.sub(size, 1));
+              Value own = k.choose(exists, value(readable), k.i32(0));
+              Scan sums = scan(own);
+              k.when(exists,
+                     [&] { body(at, own, k.add(carried[0], sums.before)); });
+              return {k.add(carried[0], sums.total)};
+            })
+      .front();
+}

@@ -47,6 +47,12 @@ public:
   /// The sums of an i32 of each thread, in the order of threads. All threads
   /// take part.
   Scan scan(Value value);
+  /// The same of i32 values for each number up to `size`: calls `body` with
+  /// each number that is this thread's, its value and the sum of those before,
+  /// and returns the sum of all. `value` is asked of numbers that exist only.
+  Value
+  scanAll(Value size, llvm::function_ref<Value(Value at)> value,
+          llvm::function_ref<void(Value at, Value own, Value before)> body);
 
 private:
   KernelBuilder &k;

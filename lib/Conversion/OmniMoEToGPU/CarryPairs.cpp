@@ -47,7 +47,10 @@ CarriedPairs mlir::omnimoe::carryPairs(RewriterBase &rewriter, FusedBlock block,
     return carried;
   SmallVector<Value> values{dispatch.getExperts()};
   for (OpOperand *input : block.getPairInputs()) {
-    if (!block.payload.getMatchingIndexingMap(input).isIdentity())
+    Type type = getElementTypeOrSelf(input->get());
+    bool mayTravel = type.isF32() || type.isF16() || type.isBF16() ||
+                     type.isSignlessInteger(32);
+    if (!mayTravel || !block.payload.getMatchingIndexingMap(input).isIdentity())
       return carried;
     values.push_back(input->get());
   }

@@ -80,7 +80,7 @@ Value ExpertBlockKernel::getTileOf(Value number) {
                         : number;
 }
 
-/// Where tiles are few, consumers share their rows evenly, as no third has any.
+/// A line has few slots: consumers share them evenly.
 Value ExpertBlockKernel::getSplit(const RowTile &tile) {
   return getEvenSplit(k, k.sub(tile.last, tile.first));
 }

@@ -145,60 +145,39 @@ private:
 
   void emitScan() {
     BlockKernel kernel(k, getName("scan"), k.index(groups), kThreads);
+    Value group = kernel.block;
     for (auto [values, totals] : {std::pair{ofChunk.slots, ofGroup.slots},
-                                  std::pair{ofChunk.pairs, ofGroup.pairs}})
-      scan(
-          kernel, chunks,
-          [&](Value chunk, Value known) {
-            return k.load(values, {kernel.block, known});
+                                  std::pair{ofChunk.pairs, ofGroup.pairs}}) {
+      Value total = kernel.scanAll(
+          chunks,
+          [&, values = values](Value chunk) {
+            return k.load(values, {group, chunk});
           },
-          [&](Value chunk, Value before, Value) {
-            k.store(before, values, {kernel.block, chunk});
-          },
-          [&](Value total) { k.store(total, totals, kernel.block); });
+          [&, values = values](Value chunk, Value, Value before) {
+            k.store(before, values, {group, chunk});
+          });
+      onFirstThread(kernel,
+                    [&, totals = totals] { k.store(total, totals, group); });
+    }
   }
 
-  /// The sums over `size` values before each of them, by a block. `load` takes
-  /// a number, and one that is always in range.
-  void scan(BlockKernel &kernel, Value size,
-            llvm::function_ref<Value(Value at, Value known)> load,
-            llvm::function_ref<void(Value at, Value before, Value own)> store,
-            llvm::function_ref<void(Value total)> storeTotal) {
-    Value total =
-        k.loop(k.index(0), size, kernel.numThreads, ValueRange{k.i32(0)},
-               [&](Value base, ValueRange carried) -> SmallVector<Value> {
-                 Value at = k.add(base, kernel.thread);
-                 Value exists = k.compare(CmpIPredicate::ult, at, size);
-                 Value known = k.choose(exists, at, k.index(0));
-                 Value own = k.choose(exists, load(at, known), k.i32(0));
-                 BlockKernel::Scan sums = kernel.scan(own);
-                 k.when(exists, [&] {
-                   store(at, k.add(carried[0], sums.before), own);
-                 });
-                 return {k.add(carried[0], sums.total)};
-               })
-            .front();
-    k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)),
-           [&] { storeTotal(total); });
+  void onFirstThread(BlockKernel &kernel, llvm::function_ref<void()> body) {
+    k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), body);
   }
 
   void emitOffsets() {
     BlockKernel kernel(k, getName("offsets"), k.index(1), kOffsetsThreads);
     Value end = k.index(groups);
-    auto scanGroups = [&](Value values, Value before,
-                          llvm::function_ref<void(Value)> storeTotal) {
-      scan(
-          kernel, end,
-          [&](Value, Value known) { return k.load(values, known); },
-          [&](Value at, Value sum, Value) { k.store(sum, before, at); },
-          storeTotal);
+    auto addUp = [&](Value values, Value before) {
+      return kernel.scanAll(
+          end, [&](Value group) { return k.load(values, group); },
+          [&](Value group, Value, Value sum) { k.store(sum, before, group); });
     };
-    scanGroups(ofGroup.slots, op.getOffsets(),
-               [&](Value total) { k.store(total, op.getOffsets(), end); });
-    kernel.barrier();
-    scanGroups(ofGroup.pairs, firstPairs, [&](Value total) {
-      Value slots = k.load(op.getOffsets(), end);
-      k.store(total, op.getStarts(), k.toIndex(slots));
+    Value slots = addUp(ofGroup.slots, op.getOffsets());
+    Value pairs = addUp(ofGroup.pairs, firstPairs);
+    onFirstThread(kernel, [&] {
+      k.store(slots, op.getOffsets(), end);
+      k.store(pairs, op.getStarts(), k.toIndex(slots));
     });
   }
 
@@ -298,17 +277,15 @@ private:
     Type i32 = k.getI32Type();
     Value shifts = kernel.shared(i32, {groups});
     Value sorted = kernel.shared(i32, {op.getTopK()});
-    Value total = kernel.shared(i32, {1});
-    scan(
-        kernel, k.index(groups),
-        [&](Value, Value known) -> Value {
-          return arith::ExtUIOp::create(k, i32, k.load(counts, {token, known}));
+    Value total = kernel.scanAll(
+        k.index(groups),
+        [&](Value group) -> Value {
+          return arith::ExtUIOp::create(k, i32, k.load(counts, {token, group}));
         },
-        [&](Value group, Value before, Value) {
+        [&](Value group, Value, Value before) {
           k.store(before, next, group);
           k.store(k.sub(k.load(begins, {token, group}), before), shifts, group);
-        },
-        [&](Value sum) { k.store(sum, total, k.index(0)); });
+        });
     kernel.barrier();
     forEachPair(
         kernel, token, next, [&](Value choice, Value group, Value place) {
@@ -317,8 +294,7 @@ private:
         });
     kernel.barrier();
     Value first = k.toI32(k.mul(token, op.getTopK()));
-    Value end = k.toIndex(k.load(total, k.index(0)));
-    forPositions(kernel, end, [&](ArrayRef<Position> positions) {
+    forPositions(kernel, k.toIndex(total), [&](ArrayRef<Position> positions) {
       SmallVector<Value> choices, places;
       for (const Position &position : positions) {
         Value both = k.load(sorted, position.readable);

@@ -201,43 +201,14 @@ private:
   void emitScan() {
     BlockKernel kernel(k, getName("scan"), k.index(digits), kDispatchThreads);
     Value digit = kernel.block;
-    ResultRange total = k.loop(
-        k.index(0), chunks.blocks, kernel.numThreads, ValueRange{k.i32(0)},
-        [&](Value base, ValueRange carried) -> SmallVector<Value> {
-          Value other = k.add(base, kernel.thread);
-          Value exists =
-              k.compare(arith::CmpIPredicate::ult, other, chunks.blocks);
-          Value count =
-              k.load(counts, {digit, k.choose(exists, other, k.index(0))});
-          BlockKernel::Scan scan =
-              kernel.scan(k.choose(exists, count, k.i32(0)));
-          k.when(exists, [&] {
-            k.store(k.add(carried[0], scan.before), counts, {digit, other});
-          });
-          return {k.add(carried[0], scan.total)};
+    Value total = kernel.scanAll(
+        chunks.blocks,
+        [&](Value other) { return k.load(counts, {digit, other}); },
+        [&](Value other, Value, Value before) {
+          k.store(before, counts, {digit, other});
         });
     k.when(k.compare(arith::CmpIPredicate::eq, kernel.thread, k.index(0)),
-           [&] { k.store(total[0], totals, digit); });
-  }
-
-  /// Calls `body` with each digit that is this thread's and `value` of it, and
-  /// the sum of the values of the digits before. All threads take part.
-  void scanDigits(
-      BlockKernel &kernel, llvm::function_ref<Value(Value digit)> value,
-      llvm::function_ref<void(Value digit, Value own, Value before)> body) {
-    k.loop(k.index(0), k.index(digits), kernel.numThreads, ValueRange{k.i32(0)},
-           [&](Value base, ValueRange carried) -> SmallVector<Value> {
-             Value digit = k.add(base, kernel.thread);
-             Value exists =
-                 k.compare(arith::CmpIPredicate::ult, digit, k.index(digits));
-             // Threads without a digit look at the last one.
-             Value readable = k.min(digit, k.index(digits - 1));
-             Value own = k.choose(exists, value(readable), k.i32(0));
-             BlockKernel::Scan scan = kernel.scan(own);
-             k.when(exists,
-                    [&] { body(digit, own, k.add(carried[0], scan.before)); });
-             return {k.add(carried[0], scan.total)};
-           });
+           [&] { k.store(total, totals, digit); });
   }
 
   void emitScatter() {
@@ -248,8 +219,8 @@ private:
         kernel.shared(k.getI16Type(), {kernel.numWarps, digits}),
         kernel.shared(i32, {digits}), kernel.shared(i32, {digits}),
         kernel.shared(i32, {digits})};
-    scanDigits(
-        kernel, [&](Value digit) { return k.load(totals, digit); },
+    kernel.scanAll(
+        k.index(digits), [&](Value digit) { return k.load(totals, digit); },
         [&](Value digit, Value, Value before) {
           k.store(k.add(before, k.load(counts, {digit, kernel.block})),
                   shared.next, digit);
@@ -311,8 +282,8 @@ private:
     kernel.barrier();
 
     // Where the pairs of each warp and digit start.
-    scanDigits(
-        kernel,
+    kernel.scanAll(
+        k.index(digits),
         [&](Value digit) {
           Value sum = k.i32(0);
           for (int64_t warp = 0; warp < kernel.numWarps; ++warp)

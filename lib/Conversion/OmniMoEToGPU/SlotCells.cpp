@@ -26,6 +26,7 @@ static constexpr int64_t kNearPairs = 7168;
 /// Slots with so many pairs each, on average, are shared out evenly: tiles that
 /// are full have more pairs than they ask for ahead. With fewer, tiles of
 /// different sizes are better, as blocks then add to tokens at different times.
+/// The blocks of a cluster always share evenly.
 static constexpr int64_t kCrowdedPairs = 16;
 /// Pairs that a thread looks at together.
 static constexpr int64_t kPairsTogether = 4;
@@ -127,14 +128,10 @@ private:
         Value binStart = k.load(bins.slots, {bin, k.index(0)});
         Value binEnd = k.load(bins.slots, {bin, k.index(1)});
         Value slots = k.sub(binEnd, binStart);
-        Value pairs = k.sub(k.load(block.getStarts(), k.toIndex(binEnd)),
-                            k.load(block.getStarts(), k.toIndex(binStart)));
-        Value isCrowded =
-            k.compare(CmpIPredicate::ugt, pairs, k.mul(slots, kCrowdedPairs));
-        if (block.getClusterBlocks() > 1)
-          isCrowded = k.integer(k.getI1Type(), 1);
-        Value rows = k.choose(isCrowded, ceilDiv(k, slots, k.sub(end, first)),
-                              k.i32(kSlotTileRows));
+        Value rows = ceilDiv(k, slots, k.sub(end, first));
+        if (block.getClusterBlocks() == 1)
+          rows = k.choose(isCrowded(slots, binStart, binEnd), rows,
+                          k.i32(kSlotTileRows));
         Value slot =
             k.min(k.add(binStart, k.mul(k.sub(wanted, first), rows)), binEnd);
         Value last = k.min(k.add(slot, rows), binEnd);
@@ -149,6 +146,12 @@ private:
     kernel.barrier();
     auto field = [&](int64_t i) { return k.load(found, k.index(i)); };
     return {number, field(0), field(1), k.sub(field(2), field(1))};
+  }
+
+  Value isCrowded(Value slots, Value begin, Value end) {
+    Value pairs = k.sub(k.load(block.getStarts(), k.toIndex(end)),
+                        k.load(block.getStarts(), k.toIndex(begin)));
+    return k.compare(CmpIPredicate::ugt, pairs, k.mul(slots, kCrowdedPairs));
   }
 
   void loadStarts(BlockKernel &kernel, const Tile &tile, Value starts) {

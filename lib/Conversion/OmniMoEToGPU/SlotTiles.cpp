@@ -44,12 +44,12 @@ public:
     int64_t sumBytes = block.sum.getHiddenSize() * sizeof(float);
     double share = kChunkShare;
     if (block.getLayout().isByLines()) {
-      unsigned bits = getElementTypeOrSelf(block.products.getX().getType())
-                          .getIntOrFloatBitWidth();
-      share =
-          getLinesChunkShare(block.getLayout(), block.products.getTopK(),
-                             double(block.products.getHiddenSize()) * bits / 8,
-                             sumBytes, block.matmuls.size() + 1, target);
+      auto table = cast<MemRefType>(block.sum.getVectors().getType());
+      double tableBytes =
+          table.getNumElements() * table.getElementTypeBitWidth() / 8.0;
+      share = getLinesChunkShare(
+          estimateLines(block.getLayout(), block.products.getTopK()),
+          (block.matmuls.size() + 1) * tableBytes, sumBytes, target);
     }
     auto chunkTokens = static_cast<int64_t>(share * target.getL2Bytes());
     chunkTokens = std::max(kSlotTileRows, chunkTokens / sumBytes);

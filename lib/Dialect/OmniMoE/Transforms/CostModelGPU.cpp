@@ -62,24 +62,16 @@ struct Occupancy {
 };
 } // namespace
 
-/// Scores of rows and columns as if they were normal: a pair is chosen if their
-/// sum passes the bound that K of all sums pass, and the choices in a row of a
-/// given score are many and rare.
+/// A pair is chosen if the sum of its scores passes the bound, and the choices
+/// in a row of a given score are many and rare.
 static Occupancy estimateOccupancy(double rows, double columns, double topK) {
-  auto above = [](double x) { return 0.5 * std::erfc(x / std::sqrt(2.0)); };
-  double low = -8, high = 8;
-  for (int step = 0; step < 50; ++step) {
-    double middle = (low + high) / 2;
-    bool passedByMore = above(middle) * rows * columns > topK;
-    (passedByMore ? low : high) = middle;
-  }
-  double bound = low * std::sqrt(2.0);
+  double bound = getScoreBound(rows * columns, topK);
   constexpr double kLimit = 6, kStep = 0.02;
   Occupancy result;
   for (double score = -kLimit; score < kLimit; score += kStep) {
     double share =
         kStep * std::exp(-score * score / 2) / std::sqrt(2 * std::acos(-1.0));
-    double mean = columns * above(bound - score);
+    double mean = columns * getShareAbove(bound - score);
     result.slots += rows * share * (1 - std::exp(-mean));
     result.singles += rows * share * mean * std::exp(-mean);
   }

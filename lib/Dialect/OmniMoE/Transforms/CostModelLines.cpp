@@ -23,12 +23,12 @@ static constexpr double kSumsShown = 1.37, kTablesShown = 0.72,
 static constexpr double kSecondsPerDispatch = 35e-6,
                         kSecondsPerSortedPair = 5.6e-12, kPassesOverCounts = 25,
                         kCountBytes = 2, kSecondsPerRadixPair = 1e-12;
-/// Lines are read for one row or column of scores, and each vector is in two.
+/// Each vector is in two lines.
 static constexpr double kTablesRead = 2;
 /// Of sums that may leave the cache: the share of it that a chunk's take.
 static constexpr double kLargeChunkShare = 1.4;
 
-static double above(double score) {
+double mlir::omnimoe::getShareAbove(double score) {
   return 0.5 * std::erfc(score / std::sqrt(2.0));
 }
 
@@ -42,47 +42,48 @@ static double find(llvm::function_ref<double(double)> value, double limit) {
   return low;
 }
 
-/// Parts of the grid's lines in which one token has pairs, if each of them goes
-/// with its row or its column, whichever has more of its pairs. Scores of rows
-/// and columns are as if they were normal, and a pair is chosen if their sum
-/// passes the bound that K of all sums pass. Of the choices in a row, those in
-/// columns that are more crowded go with the columns.
-static double estimateLines(const GroupLayout &layout, double topK) {
+double mlir::omnimoe::getScoreBound(double experts, double topK) {
+  // The sum of two normal scores is sqrt(2) times as wide as one.
+  return std::sqrt(2.0) *
+         find([&](double x) { return experts * getShareAbove(x); }, topK);
+}
+
+/// Each pair goes with its row or its column, whichever has more of the token's
+/// pairs: of the choices in a row, those in columns that are more crowded go
+/// with the columns.
+double mlir::omnimoe::estimateLines(const GroupLayout &layout, int64_t topK) {
   constexpr double kLimit = 6, kStep = 0.1;
   double rows = layout.getGridRows(), columns = layout.gridColumns;
-  double bound =
-      find([&](double x) { return rows * columns * above(x / std::sqrt(2.0)); },
-           topK);
+  double bound = getScoreBound(rows * columns, topK);
   auto partsOfLines = [&](double lines, double others, double parts) {
     double sum = 0;
     for (double score = -kLimit; score < kLimit; score += kStep) {
       double share =
           kStep * std::exp(-score * score / 2) / std::sqrt(2 * std::acos(-1.0));
-      double mean = others * above(bound - score);
+      double mean = others * getShareAbove(bound - score);
       // The score of the columns that are as crowded.
-      double equal =
-          -find([&](double x) { return lines * above(bound + x); }, mean);
-      double own = std::max(0.0, mean - others * above(equal));
+      double equal = -find(
+          [&](double x) { return lines * getShareAbove(bound + x); }, mean);
+      double own = std::max(0.0, mean - others * getShareAbove(equal));
       sum += lines * share * parts * (1 - std::exp(-own / parts));
     }
     return sum;
   };
   double sum = partsOfLines(rows, columns, layout.getPartsOfRow()) +
                partsOfLines(columns, rows, layout.getPartsOfColumn());
-  return std::min(topK, std::max(1.0, sum));
+  return std::min<double>(topK, std::max(1.0, sum));
 }
 
-double mlir::omnimoe::getLinesChunkShare(const GroupLayout &layout,
-                                         int64_t topK, double rowBytes,
-                                         double sumBytes, double tables,
+double mlir::omnimoe::getLinesChunkShare(double linesPerToken,
+                                         double tableBytes, double sumBytes,
                                          TargetAttr target) {
   // With c tokens a chunk, of which the cache holds the sums of h, a token
   // costs tables / c + sums * (1 - h / c): more tokens are better if tables are
   // worth more than the sums of h tokens.
   double held = kChunkShare * target.getL2Bytes() / sumBytes;
-  double sums = 2 * estimateLines(layout, topK) * sumBytes;
-  double vectors = kTablesRead * tables * layout.numExperts * rowBytes;
-  return vectors > held * sums ? kLargeChunkShare : kChunkShare;
+  double sums = 2 * linesPerToken * sumBytes;
+  return kTablesRead * tableBytes > held * sums ? kLargeChunkShare
+                                                : kChunkShare;
 }
 
 std::optional<ScheduleEstimate>
@@ -101,10 +102,10 @@ mlir::omnimoe::byLinesOnGPU(MLIRContext *context, const Workload &w) {
       /*pairSplit=*/1, /*columnTile=*/0, /*minPairs=*/0, columns);
 
   double rowSums = w.shape.hiddenSize * sizeof(float);
-  double slots = w.tokens * estimateLines(layout, w.shape.topK);
+  double lines = estimateLines(layout, w.shape.topK);
+  double slots = w.tokens * lines;
   double l2 = w.target.getL2Bytes();
-  double share = getLinesChunkShare(layout, w.shape.topK, w.rowBytes(), rowSums,
-                                    w.tables(), w.target);
+  double share = getLinesChunkShare(lines, w.tableBytes(), rowSums, w.target);
   double chunks = std::ceil(w.tokens * rowSums / (share * l2));
   double bins = layout.getNumGroups() * chunks;
   double tiles = std::min(

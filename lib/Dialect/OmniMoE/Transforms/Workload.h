@@ -78,6 +78,12 @@ inline double groupsPerToken(const ExpertBlockShape &shape, double groups) {
 /// Sums that do not depend on their order: rounding, and kernels for limits.
 inline constexpr double kExactSumsFactor = 1.05, kSecondsPerLimits = 20e-6;
 
+/// Scores of rows and columns are as if they were normal. How many of them are
+/// above `score`, and what the sum of two has to pass to be among the `topK`
+/// largest of `experts` sums.
+double getShareAbove(double score);
+double getScoreBound(double experts, double topK);
+
 /// Experts that fit into a group of a GPU's expert-centric kernel.
 inline constexpr int64_t kMaxGPUGroup = 320;
 

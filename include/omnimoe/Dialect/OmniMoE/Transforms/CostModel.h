@@ -81,12 +81,15 @@ inline constexpr int64_t kMostTableGroups = 1024;
 /// the rest.
 inline constexpr double kChunkShare = 0.35;
 
-/// The same where groups are lines of a grid, whose vectors meet few tokens:
-/// reading `tables` tables with rows of `rowBytes` bytes once more may cost
-/// more than sums, of `sumBytes` a token, that leave the cache.
-double getLinesChunkShare(const GroupLayout &layout, int64_t topK,
-                          double rowBytes, double sumBytes, double tables,
-                          TargetAttr target);
+/// Groups, where these are lines of a grid, that a token with `topK` choices is
+/// expected to have pairs in.
+double estimateLines(const GroupLayout &layout, int64_t topK);
+
+/// The same share for them, of which a token has pairs in `linesPerToken`.
+/// Their vectors meet few tokens: reading `tableBytes` of tables once more may
+/// cost more than sums, of `sumBytes` a token, that leave the cache.
+double getLinesChunkShare(double linesPerToken, double tableBytes,
+                          double sumBytes, TargetAttr target);
 
 /// The columns of a tile of sums to tokens whose coefficients are known, so
 /// that the slice of all vectors that a tile reads stays in a GPU's cache until
