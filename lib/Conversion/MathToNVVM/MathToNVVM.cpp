@@ -109,16 +109,38 @@ struct AbsToAnd : OpRewritePattern<math::AbsFOp> {
   }
 };
 
+/// True if `value` is the sum of an exponential and a constant not below 1.
+static bool isAboveOne(Value value) {
+  auto isExp = [](Value term) { return term.getDefiningOp<math::ExpOp>(); };
+  auto isOne = [](Value term) {
+    if (auto broadcast = term.getDefiningOp<vector::BroadcastOp>())
+      term = broadcast.getSource();
+    FloatAttr constant;
+    DenseElementsAttr elements;
+    if (matchPattern(term, m_Constant(&elements)) && elements.isSplat() &&
+        isa<FloatType>(elements.getElementType()))
+      return elements.getSplatValue<APFloat>().convertToDouble() >= 1;
+    return matchPattern(term, m_Constant(&constant)) &&
+           constant.getValueAsDouble() >= 1;
+  };
+  auto sum = value.getDefiningOp<arith::AddFOp>();
+  return sum && ((isExp(sum.getLhs()) && isOne(sum.getRhs())) ||
+                 (isOne(sum.getLhs()) && isExp(sum.getRhs())));
+}
+
 /// A quotient within two units in the last place. The one that is rounded to
-/// nearest has a branch for rare operands, which nothing is moved across.
+/// nearest has a branch for rare operands, which nothing is moved across. A
+/// sigmoid's divisor has no small magnitudes to scale: its reciprocal is
+/// enough, with 0 for what is below 2^-126.
 struct DivToNVVM : OpRewritePattern<arith::DivFOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(arith::DivFOp op,
                                 PatternRewriter &rewriter) const override {
     if (!isF32OrVector(op.getType()) || !isInKernel(op))
       return failure();
-    rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(),
-                                         "llvm.nvvm.div.full",
+    StringRef name = isAboveOne(op.getRhs()) ? "llvm.nvvm.div.approx.ftz.f"
+                                             : "llvm.nvvm.div.full";
+    rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(), name,
                                          {op.getLhs(), op.getRhs()}));
     return success();
   }
@@ -128,9 +150,12 @@ struct ConvertMathToNVVMApproxPass
     : omnimoe::impl::ConvertMathToNVVMApproxPassBase<
           ConvertMathToNVVMApproxPass> {
   void runOnOperation() override {
-    RewritePatternSet patterns(&getContext());
-    patterns.add<ExpToEx2, SqrtToNVVM, DivToNVVM, AbsToAnd>(&getContext());
-    walkAndApplyPatterns(getOperation(), std::move(patterns));
+    // Quotients first, as they look for exponentials.
+    RewritePatternSet quotients(&getContext()), others(&getContext());
+    quotients.add<DivToNVVM>(&getContext());
+    others.add<ExpToEx2, SqrtToNVVM, AbsToAnd>(&getContext());
+    walkAndApplyPatterns(getOperation(), std::move(quotients));
+    walkAndApplyPatterns(getOperation(), std::move(others));
   }
 };
 } // namespace

@@ -171,11 +171,11 @@ static int64_t getVectorElements(linalg::LinalgOp op,
   int64_t length = ranges.back();
   if (ShapedType::isDynamic(length) || !hasVectorPayload(op))
     return 1;
-  int64_t elements = kAccessBytes;
+  int64_t elements = 1;
   for (const VectorOperand &operand : operands)
     if (operand.access == Access::Vector)
       elements =
-          std::min(elements,
+          std::max(elements,
                    getAccessElements(
                        length, getElementTypeOrSelf(operand.memref.getType())));
   int64_t rows = 1;

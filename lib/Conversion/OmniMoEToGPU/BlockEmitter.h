@@ -35,6 +35,10 @@ int64_t getAccessElements(int64_t length, Type elementType);
 /// them.
 inline constexpr int64_t kMaxVectorsPerBlock = 16;
 
+/// The sums of a tile of one token, behind its products, whose vectors all fit
+/// into the registers of `threads` threads and can be loaded ahead.
+SmallVector<CombineOp> findEarlySums(Block &body, int64_t threads);
+
 /// Says of the loop that is being built that 64 registers for each thread are
 /// worth more than twice the warps.
 void keepRegisters(KernelBuilder &k);
@@ -74,9 +78,8 @@ public:
   /// before would write.
   void foldZeroFills(Block &body);
 
-  /// Loads the vectors that a sum will need ahead of the products before it,
-  /// where all of them fit into registers: what few pairs take is latency, and
-  /// two of them one after the other is twice as much.
+  /// Loads the vectors of `findEarlySums` ahead of the products: what few pairs
+  /// take is latency, and two of them one after the other is twice as much.
   void preload(Block &body);
 
   /// Emits `op` and erases it, or fails if the block has no code for it.

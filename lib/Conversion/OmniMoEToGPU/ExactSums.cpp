@@ -9,6 +9,7 @@
 
 #include "BlockEmitter.h"
 #include "BlockKernel.h"
+#include "LoadTogether.h"
 #include "SampledRows.h"
 #include "ThreadTeam.h"
 #include "WarpgroupMatrix.h"
@@ -33,8 +34,8 @@ static constexpr int64_t kLookedAt = 2;
 /// groups, each up to the limit, fit into 32 bits.
 static constexpr int64_t kUnit = 18;
 static_assert(kMostExactChoices <= int64_t(1) << 13);
-/// Elements of a vector that a lane takes at a time.
-static constexpr int64_t kPiece = 2;
+/// Elements of a vector that a lane takes at a time, and choices.
+static constexpr int64_t kPiece = 8, kTogether = 4;
 
 static constexpr int64_t kExponent = 0x7f800000, kInfinity = kExponent;
 /// The bit that makes 1.5 L of a power of two L, and of infinity no number.
@@ -137,13 +138,7 @@ public:
   /// share the squares evenly.
   Value getTotal() {
     Type f32 = k.getF32Type();
-    Value product = k.real(f32, 0.0), element = product;
-    int64_t topK = block.products.getTopK();
-    for (int64_t i = 0; i < std::min(kLookedAt, topK); ++i) {
-      Looked found = look(k.index(i * topK / kLookedAt));
-      product = maxOf(k, product, found.product);
-      element = maxOf(k, element, found.element);
-    }
+    auto [product, element] = look();
     ValueRange own = sumCoefficients(product);
     Value sum = sumOfLanes(k, own[0]), squares = sumOfLanes(k, own[1]);
     Value shared = math::SqrtOp::create(
@@ -154,8 +149,8 @@ public:
 
 private:
   struct Looked {
-    Value product; ///< what a large one of the expert may be
-    Value element; ///< the largest magnitude in its down vector
+    Value product; ///< what a large one of an expert may be
+    Value element; ///< the largest magnitude in a down vector
   };
 
   Value isExpert(Value expert) {
@@ -163,49 +158,64 @@ private:
                      k.i32(block.products.getNumExperts()));
   }
 
-  Looked look(Value choice) {
+  /// All vectors side by side, as what it takes is waiting for them.
+  Looked look() {
     Type f32 = k.getF32Type();
     Value zero = k.real(f32, 0.0);
-    Value expert = k.load(block.products.getExperts(), {token, choice});
-    Value exists = isExpert(expert);
-    Value row = k.toIndex(k.choose(exists, expert, k.i32(0)));
+    int64_t topK = block.products.getTopK();
+    int64_t count = std::min(kLookedAt, topK);
+    SmallVector<Value> exist, rows;
+    for (int64_t i = 0; i < count; ++i) {
+      Value expert = k.load(block.products.getExperts(),
+                            {token, k.index(i * topK / count)});
+      exist.push_back(isExpert(expert));
+      rows.push_back(k.toIndex(k.choose(exist.back(), expert, k.i32(0))));
+    }
     int64_t length = block.products.getHiddenSize();
     Type elementType = getElementTypeOrSelf(block.products.getX().getType());
     auto narrow = VectorType::get({kPiece}, elementType);
     auto wide = VectorType::get({kPiece}, f32);
     auto load = [&](Value memref, Value row, Value column) {
-      Value piece = k.loadVector(narrow, memref, {row, column});
+      Value piece = k.loadVector(narrow, memref, {row, column},
+                                 llvm::Align(kAccessBytes));
       Value extended = arith::ExtFOp::create(k, wide, piece);
       SmallVector<Value> elements;
       for (int64_t i = 0; i < kPiece; ++i)
         elements.push_back(vector::ExtractOp::create(k, extended, i));
       return elements;
     };
-    auto addSquares = [&](Value sum, ArrayRef<Value> elements) {
+    auto addSquares = [&](Value &sum, ArrayRef<Value> elements) {
       for (Value element : elements)
         sum = arith::AddFOp::create(k, sum, times(k, element, element));
-      return sum;
     };
-    ValueRange sums =
-        k.loop(k.mul(kernel.lane, kPiece), k.index(length), kWarp * kPiece,
-               {zero, zero, zero},
-               [&](Value column, ValueRange before) -> SmallVector<Value> {
-                 Value largest = before[2];
-                 for (Value element : load(block.sum.getVectors(), row, column))
-                   largest = maxOf(k, largest, magnitude(k, element));
-                 return {addSquares(before[0],
-                                    load(block.products.getX(), token, column)),
-                         addSquares(before[1], load(block.products.getWeights(),
-                                                    row, column)),
-                         largest};
-               });
-    Value token2 = sumOfLanes(k, sums[0]), expert2 = sumOfLanes(k, sums[1]);
-    Value norms = times(k, math::SqrtOp::create(k, token2),
-                        math::SqrtOp::create(k, expert2));
-    Value product =
-        times(k, norms, k.real(f32, kProductMargin / std::sqrt(length)));
-    return {k.choose(exists, product, zero),
-            k.choose(exists, maxMagnitudeOfLanes(k, sums[2]), zero)};
+    // Squares of the token, then for each choice those of its up vector and the
+    // largest magnitude of the other.
+    SmallVector<Value> initial(1 + 2 * count, zero);
+    ValueRange sums = k.loop(
+        k.mul(kernel.lane, kPiece), k.index(length), kWarp * kPiece, initial,
+        [&](Value column, ValueRange before) {
+          SmallVector<Value> after(before);
+          addSquares(after[0], load(block.products.getX(), token, column));
+          for (auto [i, row] : llvm::enumerate(rows)) {
+            addSquares(after[1 + 2 * i],
+                       load(block.products.getWeights(), row, column));
+            for (Value element : load(block.sum.getVectors(), row, column))
+              after[2 + 2 * i] =
+                  maxOf(k, after[2 + 2 * i], magnitude(k, element));
+          }
+          return after;
+        });
+    Value norm = math::SqrtOp::create(k, sumOfLanes(k, sums[0]));
+    Looked found{zero, zero};
+    for (auto [i, exists] : llvm::enumerate(exist)) {
+      Value own = math::SqrtOp::create(k, sumOfLanes(k, sums[1 + 2 * i]));
+      Value product = times(k, times(k, norm, own),
+                            k.real(f32, kProductMargin / std::sqrt(length)));
+      Value element = maxMagnitudeOfLanes(k, sums[2 + 2 * i]);
+      found.product = maxOf(k, found.product, k.choose(exists, product, zero));
+      found.element = maxOf(k, found.element, k.choose(exists, element, zero));
+    }
+    return found;
   }
 
   /// The magnitudes of this lane's coefficients, and their squares, were all
@@ -213,20 +223,27 @@ private:
   ValueRange sumCoefficients(Value product) {
     Value zero = k.real(k.getF32Type(), 0.0);
     Value negative = arith::NegFOp::create(k, product);
+    Value end = k.index(block.products.getTopK());
     return k.loop(
-        kernel.lane, k.index(block.products.getTopK()), kWarp, {zero, zero},
-        [&](Value choice, ValueRange before) -> SmallVector<Value> {
-          Value expert = k.load(block.products.getExperts(), {token, choice});
-          IRMapping operands = loadPairOperands(k, block, {token, choice});
-          Value largest = zero;
-          for (Value value : {product, negative})
-            largest = maxOf(
-                k, largest,
-                magnitude(k, computeCoefficient(k, block, operands, value)));
-          largest = k.choose(isExpert(expert), largest, zero);
-          return {
-              arith::AddFOp::create(k, before[0], largest),
-              arith::AddFOp::create(k, before[1], times(k, largest, largest))};
+        kernel.lane, end, kWarp * kTogether, {zero, zero},
+        [&](Value first, ValueRange before) -> SmallVector<Value> {
+          Value sum = before[0], squares = before[1];
+          for (Position at : getPositions(k, first, end, kWarp, kTogether)) {
+            std::array<Value, 2> place{token, at.readable};
+            Value expert = k.load(block.products.getExperts(), place);
+            IRMapping operands = loadPairOperands(k, block, place);
+            Value largest = zero;
+            for (Value value : {product, negative})
+              largest = maxOf(
+                  k, largest,
+                  magnitude(k, computeCoefficient(k, block, operands, value)));
+            largest =
+                k.choose(k.both(at.exists, isExpert(expert)), largest, zero);
+            sum = arith::AddFOp::create(k, sum, largest);
+            squares =
+                arith::AddFOp::create(k, squares, times(k, largest, largest));
+          }
+          return {sum, squares};
         });
   }
 
@@ -282,17 +299,6 @@ static Value getNeed(KernelBuilder &k, FusedBlock block, Value limit,
              k.compare(CmpIPredicate::slt, limit, k.i32(kInfinity)));
   sum = k.choose(isCounted, minMagnitude(k, sum, all), all);
   return maxOf(k, sum, times(k, largest, k.real(f32, 2)));
-}
-
-/// Clears the token's row by a warp.
-static void clearRow(KernelBuilder &k, FusedBlock block, BlockKernel &kernel,
-                     Value token) {
-  auto type = VectorType::get({kPiece}, k.getF32Type());
-  Value zeros = k.real(type, 0.0);
-  k.loop(k.mul(kernel.lane, kPiece), k.index(block.sum.getHiddenSize()),
-         kWarp * kPiece, [&](Value column) {
-           k.storeVector(zeros, block.sum.getOut(), {token, column});
-         });
 }
 
 void mlir::omnimoe::emitNewLimits(KernelBuilder &k, FusedBlock block,

@@ -20,6 +20,8 @@
 
 namespace mlir::omnimoe {
 
+class BlockKernel;
+
 /// Rows of a tile: two warpgroups have 64 each.
 inline constexpr int64_t kSlotTileRows = 128, kWarpgroupRows = 64;
 /// Columns of a group whose products are looked at together.
@@ -35,6 +37,7 @@ struct FusedBlock {
   SmallVector<GroupedMatmulOp> matmuls; ///< all that the payload takes
   linalg::GenericOp payload; ///< null if the products are the coefficients
   CombineOp sum;
+  bool clears = false; ///< sums start from zeros, which are to be written first
 
   bool isWide() {
     return cast<ShapedType>(products.getWeights().getType()).getRank() == 3;
@@ -117,6 +120,16 @@ struct CarriedPairs {
 /// looked up later, each would come from another line of the cache.
 CarriedPairs carryPairs(RewriterBase &rewriter, FusedBlock block,
                         scf::ExecuteRegionOp region);
+
+/// Emits the kernel `name`, of which the first block does `body`. If `block`
+/// clears its sums, other blocks do so meanwhile.
+void emitBesideClearing(KernelBuilder &k, FusedBlock block, StringRef name,
+                        int64_t threads,
+                        llvm::function_ref<void(BlockKernel &)> body);
+
+/// Clears the sums of `token`, by a warp.
+void clearRow(KernelBuilder &k, FusedBlock block, BlockKernel &kernel,
+              Value token);
 
 /// Emits the kernels that cut slots into tiles and order their pairs.
 SlotTiles emitSlotTiles(KernelBuilder &k, FusedBlock block,

@@ -93,6 +93,19 @@ mlir::omnimoe::matchFusedBlock(scf::ExecuteRegionOp region) {
   return block;
 }
 
+/// Lets the kernels clear the sums of `block`, if `region` fills them with
+/// zeros.
+static void takeZeros(RewriterBase &rewriter, scf::ExecuteRegionOp region,
+                      FusedBlock &block) {
+  Block &body = region.getRegion().front();
+  for (auto fill : llvm::make_early_inc_range(body.getOps<linalg::FillOp>()))
+    if (fill.output() == block.sum.getOut() &&
+        matchPattern(fill.value(), m_AnyZeroFloat())) {
+      block.clears = true;
+      rewriter.eraseOp(fill);
+    }
+}
+
 /// Moves what makes the memory that sums are added to in front of the region:
 /// bufferization copies there what they may not be added to in place. What else
 /// is in the region, the kernel does not need.
@@ -134,6 +147,7 @@ struct ConvertOmniMoEExpertBlockToGPUPass
         return signalPassFailure();
       auto function = region->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_experts" + Twine(index)).str();
+      takeZeros(rewriter, region, *block);
       hoistDestination(rewriter, region, *block);
       rewriter.setInsertionPoint(region);
       CarriedPairs carried = carryPairs(rewriter, *block, region);

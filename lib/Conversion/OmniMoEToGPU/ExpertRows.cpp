@@ -8,8 +8,9 @@
 //                    multiply the vector's pieces and add across lanes
 //   combine          a thread owns columns of the output and walks the pairs,
 //                    so nothing is added across threads and the order of every
-//                    sum is that of the token's list; with few pairs the
-//                    vectors are on their way before the products start
+//                    sum is that of the token's list; with few pairs of few
+//                    tokens the vectors are on their way before the products
+//                    start
 //
 //===----------------------------------------------------------------------===//
 
@@ -197,34 +198,42 @@ LoadedRow BlockEmitter::loadRow(CombineOp op, Value token, Value position,
   return {piece, row.valid};
 }
 
-void BlockEmitter::preload(Block &body) {
+SmallVector<CombineOp> mlir::omnimoe::findEarlySums(Block &body,
+                                                    int64_t threads) {
   auto matmuls = body.getOps<GroupedMatmulOp>();
-  auto combines = body.getOps<CombineOp>();
-  if (matmuls.empty() || combines.empty())
-    return;
+  if (matmuls.empty())
+    return {};
   GroupedMatmulOp first = *matmuls.begin();
-  for (CombineOp op : combines) {
-    auto isKnown = [&](Value value) {
-      Operation *producer = value.getDefiningOp();
-      return !producer || producer->getBlock() != &body ||
-             producer->isBeforeInBlock(first);
-    };
+  auto isKnown = [&](Value value) {
+    Operation *producer = value.getDefiningOp();
+    return !producer || producer->getBlock() != &body ||
+           producer->isBeforeInBlock(first);
+  };
+  SmallVector<CombineOp> found;
+  for (auto op : body.getOps<CombineOp>()) {
     int64_t count = getAccessElements(
         op.getHiddenSize(), getElementTypeOrSelf(op.getVectors().getType()));
-    int64_t columns = op.getTopK() * op.getExpertWidth();
-    if (!op.isToTokens() || op.isDispatched() ||
-        columns > kMaxVectorsPerBlock ||
-        cast<ShapedType>(op.getExperts().getType()).getDimSize(0) != 1 ||
-        op.getHiddenSize() > threads * count || !isKnown(op.getExperts()) ||
-        !isKnown(op.getVectors()))
-      continue;
-    k.setInsertionPoint(first);
+    if (op.isToTokens() && !op.isDispatched() &&
+        op.getTopK() * op.getExpertWidth() <= kMaxVectorsPerBlock &&
+        cast<ShapedType>(op.getExperts().getType()).getDimSize(0) == 1 &&
+        op.getHiddenSize() <= threads * count && isKnown(op.getExperts()) &&
+        isKnown(op.getVectors()))
+      found.push_back(op);
+  }
+  return found;
+}
+
+void BlockEmitter::preload(Block &body) {
+  for (CombineOp op : findEarlySums(body, threads)) {
+    k.setInsertionPoint(*body.getOps<GroupedMatmulOp>().begin());
+    int64_t count = getAccessElements(
+        op.getHiddenSize(), getElementTypeOrSelf(op.getVectors().getType()));
     // Threads past the row's end load what they will not use.
     Value column = k.mul(threadId, count);
     Value inside = k.compare(arith::CmpIPredicate::ult, column,
                              k.index(op.getHiddenSize()));
     column = k.choose(inside, column, k.index(0));
-    for (int64_t i = 0; i < columns; ++i)
+    for (int64_t i = 0; i < op.getTopK() * op.getExpertWidth(); ++i)
       preloaded[op].push_back(loadRow(op, k.index(0), k.index(i), column));
   }
 }
@@ -252,7 +261,7 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
   if (hasFewPairs(op, experts, op.getExpertWidth()))
     list = listPairs(op, experts, op.getNumExperts());
   int64_t inFlight = kVectorsPerBlock;
-  if (columns <= kMaxVectorsPerBlock)
+  if (!loaded.empty() || columns <= kVectorsPerBlock)
     inFlight = columns;
   else if (list.positions && threads <= kFewWarps * kWarp)
     inFlight = kMaxVectorsPerBlock;

@@ -54,7 +54,8 @@ struct Both {
 class LineDispatch {
 public:
   LineDispatch(KernelBuilder &k, DispatchOp op, StringRef prefix)
-      : k(k), op(op), prefix(prefix), groups(op.getNumGroups()) {}
+      : k(k), op(op), prefix(prefix), groups(op.getNumGroups()),
+        needsPairs(isNeeded(op.getPairs())) {}
 
   void emit() {
     tokens = k.createOrFold<memref::DimOp>(op.getExperts(), 0);
@@ -79,6 +80,15 @@ public:
   }
 
 private:
+  /// True unless `memref` is the dispatch's alone: with what it carries, a block
+  /// of experts may need no numbers of pairs.
+  bool isNeeded(Value memref) {
+    return !memref.getDefiningOp<memref::AllocOp>() ||
+           llvm::any_of(memref.getUsers(), [&](Operation *user) {
+             return user != op && !isa<memref::DeallocOp>(user);
+           });
+  }
+
   Value allocate(ArrayRef<int64_t> shape, ValueRange sizes, Type type = {}) {
     return memref::AllocOp::create(
         k, MemRefType::get(shape, type ? type : k.getI32Type()), sizes);
@@ -230,7 +240,8 @@ private:
   }
 
   void storePair(ArrayRef<Value> carried, Value number, Value place) {
-    k.store(number, op.getPairs(), place);
+    if (needsPairs)
+      k.store(number, op.getPairs(), place);
     for (auto [value, sorted] : llvm::zip_equal(carried, op.getSorted()))
       k.store(value, sorted, place);
   }
@@ -317,6 +328,7 @@ private:
   DispatchOp op;
   StringRef prefix;
   int64_t groups;
+  bool needsPairs;      ///< whether anybody reads the numbers of sorted pairs
   Value tokens, chunks; ///< on the host
   Value groupOfPair;    ///< i16 [P]
   Value counts;         ///< i16 [T, G]: pairs

@@ -2,7 +2,8 @@
 //
 // 1. Each scf.forall becomes a gpu.launch with one block per tile.
 // 2. Buffers made in the tile become shared memory.
-// 3. Rows that a later operation of the tile will read are loaded early.
+// 3. Rows that a later operation of the tile will read are loaded early, if
+//    there are few tiles.
 // 4. The tile's operations are computed by the block, one after the other.
 //
 // What stands in no tile, because it is too small to be cut or has no loop that
@@ -174,6 +175,47 @@ static gpu::LaunchOp createLaunch(IRRewriter &rewriter, KernelBuilder &k,
   return launch;
 }
 
+/// Marks a loop of so many tiles that they have better uses for registers.
+static constexpr StringLiteral kManyTilesAttrName = "omnimoe.many_tiles";
+
+/// Blocks of a multiprocessor, of 128 threads, that load rows early.
+static constexpr int64_t kEarlyBlocks = 4;
+
+/// Rows that are loaded early save a block one of two latencies, and take the
+/// registers of as many blocks again, which would fill these with work of their
+/// own. So there are two kernels, if it is not known which one suits.
+static void versionByTiles(IRRewriter &rewriter, scf::ForallOp forall,
+                           TargetAttr target) {
+  // Pairs are split only where tokens are few.
+  if (forall.getRank() != 1 ||
+      findEarlySums(*forall.getBody(), chooseThreads(forall)).empty())
+    return;
+  rewriter.setInsertionPoint(forall);
+  KernelBuilder k(forall.getLoc(), rewriter);
+  auto bound = [&](OpFoldResult value) {
+    return getValueOrCreateConstantIndexOp(rewriter, k.getLoc(), value);
+  };
+  Value tiles = rewriter.createOrFold<arith::CeilDivUIOp>(
+      k.getLoc(),
+      rewriter.createOrFold<arith::SubIOp>(
+          k.getLoc(), bound(forall.getMixedUpperBound().front()),
+          bound(forall.getMixedLowerBound().front())),
+      bound(forall.getMixedStep().front()));
+  int64_t few = kEarlyBlocks * target.getUnits();
+  std::optional<int64_t> known = getConstantIntValue(tiles);
+  if (known && *known <= few)
+    return;
+  if (!known) {
+    auto branch = scf::IfOp::create(
+        k, k.compare(arith::CmpIPredicate::ule, tiles, k.index(few)),
+        /*withElseRegion=*/true);
+    rewriter.setInsertionPointToStart(branch.thenBlock());
+    rewriter.clone(*forall);
+    rewriter.moveOpBefore(forall, branch.elseBlock()->getTerminator());
+  }
+  forall->setAttr(kManyTilesAttrName, rewriter.getUnitAttr());
+}
+
 static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
                                    StringRef name, TargetAttr target) {
   bool isProduct = isProductTile(forall.getBody());
@@ -194,6 +236,7 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
   int64_t parts = rowTile     ? rowTile->parts
                   : isProduct ? getNumParts(forall, target)
                               : 1;
+  bool loadsEarly = !forall->hasAttr(kManyTilesAttrName);
   gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, parts,
                                       /*inRow=*/!isProduct, name);
   if (rowTile)
@@ -207,7 +250,8 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
       return failure();
   BlockEmitter emitter(k, launch.getThreadIds().x, threads);
   emitter.foldZeroFills(*body);
-  emitter.preload(*body);
+  if (loadsEarly)
+    emitter.preload(*body);
   for (Operation &op : llvm::make_early_inc_range(*body))
     if (isComputed(&op) && failed(emitter.emit(&op)))
       return op.emitOpError("has no GPU lowering with these operands");
@@ -313,9 +357,15 @@ struct ConvertOmniMoEToGPUPass
       if (failed(tileByExpert(rewriter, matmul)))
         return signalPassFailure();
     wrapRest(rewriter, getOperation());
-    SmallVector<scf::ForallOp> foralls;
-    getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
-    for (auto [index, forall] : llvm::enumerate(foralls)) {
+    auto collectForalls = [&] {
+      SmallVector<scf::ForallOp> foralls;
+      getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
+      return foralls;
+    };
+    for (scf::ForallOp forall : collectForalls())
+      versionByTiles(rewriter, forall,
+                     getTarget(forall->getParentOfType<ModuleOp>()));
+    for (auto [index, forall] : llvm::enumerate(collectForalls())) {
       auto function = forall->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_" + Twine(index)).str();
       TargetAttr target = getTarget(forall->getParentOfType<ModuleOp>());

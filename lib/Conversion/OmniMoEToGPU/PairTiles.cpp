@@ -32,34 +32,37 @@ SlotTiles mlir::omnimoe::emitPairTiles(KernelBuilder &k, FusedBlock block,
   result.count = memref::AllocOp::create(k, MemRefType::get({1}, i32));
   result.taken = memref::AllocOp::create(k, MemRefType::get({1}, i32));
 
-  BlockKernel kernel(k, (prefix + "_tiles").str(), k.index(1), kThreads);
-  auto loadFirstPair = [&](Value expert) {
-    Value slot = k.load(block.getOffsets(), expert);
-    return k.load(block.getStarts(), k.toIndex(slot));
-  };
-  auto writeTiles = [&](Value base, ValueRange carried) -> SmallVector<Value> {
-    Value expert = k.add(base, kernel.thread);
-    Value exists = k.compare(CmpIPredicate::ult, expert, experts);
-    Value known = k.choose(exists, expert, k.index(0));
-    Value from = loadFirstPair(known), to = loadFirstPair(k.add(known, 1));
-    to = k.choose(exists, to, from);
-    Value count = arith::CeilDivUIOp::create(k, k.sub(to, from), rows);
-    BlockKernel::Scan scan = kernel.scan(count);
-    Value firstTile = k.add(carried[0], scan.before);
-    k.loop(zero, count, k.i32(1), [&](Value i) {
-      Value row = k.add(from, k.mul(i, kSlotTileRows));
-      Value fields[] = {k.toI32(expert), row, k.min(k.add(row, rows), to)};
-      Value tile = k.toIndex(k.add(firstTile, i));
-      for (auto [number, field] : llvm::enumerate(fields))
-        k.store(field, result.tiles, {tile, k.index(number)});
+  auto emitTiles = [&](BlockKernel &kernel) {
+    auto loadFirstPair = [&](Value expert) {
+      Value slot = k.load(block.getOffsets(), expert);
+      return k.load(block.getStarts(), k.toIndex(slot));
+    };
+    auto writeTiles = [&](Value base,
+                          ValueRange carried) -> SmallVector<Value> {
+      Value expert = k.add(base, kernel.thread);
+      Value exists = k.compare(CmpIPredicate::ult, expert, experts);
+      Value known = k.choose(exists, expert, k.index(0));
+      Value from = loadFirstPair(known), to = loadFirstPair(k.add(known, 1));
+      to = k.choose(exists, to, from);
+      Value count = arith::CeilDivUIOp::create(k, k.sub(to, from), rows);
+      BlockKernel::Scan scan = kernel.scan(count);
+      Value firstTile = k.add(carried[0], scan.before);
+      k.loop(zero, count, k.i32(1), [&](Value i) {
+        Value row = k.add(from, k.mul(i, kSlotTileRows));
+        Value fields[] = {k.toI32(expert), row, k.min(k.add(row, rows), to)};
+        Value tile = k.toIndex(k.add(firstTile, i));
+        for (auto [number, field] : llvm::enumerate(fields))
+          k.store(field, result.tiles, {tile, k.index(number)});
+      });
+      return {k.add(carried[0], scan.total)};
+    };
+    Value total =
+        k.loop(k.index(0), experts, kThreads, {zero}, writeTiles).front();
+    k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), [&] {
+      k.store(total, result.count, k.index(0));
+      k.store(zero, result.taken, k.index(0));
     });
-    return {k.add(carried[0], scan.total)};
   };
-  Value total =
-      k.loop(k.index(0), experts, kThreads, {zero}, writeTiles).front();
-  k.when(k.compare(CmpIPredicate::eq, kernel.thread, k.index(0)), [&] {
-    k.store(total, result.count, k.index(0));
-    k.store(zero, result.taken, k.index(0));
-  });
+  emitBesideClearing(k, block, (prefix + "_tiles").str(), kThreads, emitTiles);
   return result;
 }

@@ -123,7 +123,11 @@ private:
   }
 
   void emitTiles() {
-    BlockKernel kernel(k, (prefix + "_tiles").str(), k.index(1), kThreads);
+    emitBesideClearing(k, block, (prefix + "_tiles").str(), kThreads,
+                       [&](BlockKernel &kernel) { emitTiles(kernel); });
+  }
+
+  void emitTiles(BlockKernel &kernel) {
     Value zero = k.i32(0), groups = k.index(block.getNumGroups());
     Value count =
         k.loop(k.index(0), bins, kThreads, {zero},

@@ -101,11 +101,15 @@ void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
   memref::StoreOp::create(*this, value, memref, indices);
 }
 Value KernelBuilder::loadVector(VectorType type, Value memref,
-                                ValueRange indices) {
-  return vector::LoadOp::create(*this, type, memref, indices);
+                                ValueRange indices,
+                                llvm::MaybeAlign alignment) {
+  return vector::LoadOp::create(*this, type, memref, indices,
+                                /*nontemporal=*/false, alignment);
 }
-void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices) {
-  vector::StoreOp::create(*this, value, memref, indices);
+void KernelBuilder::storeVector(Value value, Value memref, ValueRange indices,
+                                llvm::MaybeAlign alignment) {
+  vector::StoreOp::create(*this, value, memref, indices, /*nontemporal=*/false,
+                          alignment);
 }
 Value KernelBuilder::broadcast(VectorType type, Value value) {
   return vector::BroadcastOp::create(*this, type, value);

@@ -61,8 +61,11 @@ public:
 
   Value load(Value memref, ValueRange indices);
   void store(Value value, Value memref, ValueRange indices);
-  Value loadVector(VectorType type, Value memref, ValueRange indices);
-  void storeVector(Value value, Value memref, ValueRange indices);
+  /// `alignment` is the vector's, in bytes; without it, an element's.
+  Value loadVector(VectorType type, Value memref, ValueRange indices,
+                   llvm::MaybeAlign alignment = {});
+  void storeVector(Value value, Value memref, ValueRange indices,
+                   llvm::MaybeAlign alignment = {});
   /// One value in all lanes of `type`.
   Value broadcast(VectorType type, Value value);
 

@@ -94,3 +94,44 @@ gpu.module @quotient_kernels {
     gpu.return
   }
 }
+
+// The divisor of a sigmoid is not below one: its reciprocal is enough. One that
+// may be, by whatever is added to the exponential, takes all of the quotient.
+// CHECK-LABEL: gpu.func @sigmoids
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"(%{{.*}}, %{{.*}}) : (f32, f32) -> f32
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"
+// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"
+// CHECK-NOT: llvm.nvvm.div
+gpu.module @sigmoid_kernels {
+  gpu.func @sigmoids(%a: f32, %b: f32, %v: vector<2xf32>, %m: memref<3xf32>, %n: memref<2xvector<2xf32>>) kernel {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c2 = arith.constant 2 : index
+    %one = arith.constant 1.0 : f32
+    %half = arith.constant 0.5 : f32
+    %ones = arith.constant dense<1.0> : vector<2xf32>
+    %spread = vector.broadcast %one : f32 to vector<2xf32>
+    %e = math.exp %a : f32
+    %u = arith.addf %one, %e : f32
+    %q = arith.divf %b, %u : f32
+    memref.store %q, %m[%c0] : memref<3xf32>
+    %ev = math.exp %v : vector<2xf32>
+    %uv = arith.addf %ev, %ones : vector<2xf32>
+    %qv = arith.divf %v, %uv : vector<2xf32>
+    memref.store %qv, %n[%c0] : memref<2xvector<2xf32>>
+    %us = arith.addf %ev, %spread : vector<2xf32>
+    %qs = arith.divf %v, %us : vector<2xf32>
+    memref.store %qs, %n[%c1] : memref<2xvector<2xf32>>
+    %h = arith.addf %e, %half : f32
+    %r = arith.divf %b, %h : f32
+    memref.store %r, %m[%c1] : memref<3xf32>
+    %k = arith.addf %a, %one : f32
+    %s = arith.divf %b, %k : f32
+    memref.store %s, %m[%c2] : memref<3xf32>
+    gpu.return
+  }
+}

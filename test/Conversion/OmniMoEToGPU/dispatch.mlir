@@ -121,6 +121,23 @@ func.func @lines(%e: memref<?x300xi32>, %w: memref<?x300xf32>, %o: memref<105xi3
 
 // -----
 
+// Numbers of pairs that nobody reads are not written.
+
+// CHECK-LABEL: func.func @unread
+// CHECK:         %[[P:.*]] = memref.alloc(%{{.*}}) {test.pairs} : memref<?xi32>
+// CHECK:         function(@unread_dispatch0_place)
+// CHECK-NOT:       memref.store %{{.*}}, %[[P]]
+// CHECK:         return
+func.func @unread(%n: index, %e: memref<?x300xi32>, %w: memref<?x300xf32>, %o: memref<105xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %f: memref<?xf32>) {
+  %p = memref.alloc(%n) {test.pairs} : memref<?xi32>
+  omnimoe.dispatch ins(%e : memref<?x300xi32>) outs(%o, %t, %s, %p : memref<105xi32>, memref<?xi32>, memref<?xi32>, memref<?xi32>)
+    carry(%w to %f : memref<?x300xf32> to memref<?xf32>) num_experts = 2560 group_size = 64 grid_columns = 64
+  memref.dealloc %p : memref<?xi32>
+  return
+}
+
+// -----
+
 // More groups than such a table has: lines are keys to sort by, and what travels
 // with the pairs is fetched when they are sorted.
 

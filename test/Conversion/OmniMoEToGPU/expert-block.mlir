@@ -18,7 +18,7 @@ module attributes {omnimoe.target = #target} {
 // CHECK-NOT:     omnimoe.
 // CHECK-NOT:     scf.execute_region
 // CHECK:         memref.alloc(%{{.*}}) : memref<?x3xi32>
-// CHECK:         gpu.launch {{.*}} function(@block_experts0_tiles)
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c1{{.*}}, %{{.*}} = %c1{{.*}}, %{{.*}} = %c1{{.*}}) threads{{.*}} function(@block_experts0_tiles)
 // CHECK:         gpu.launch {{.*}} function(@block_experts0_cells)
 // A tile of up vectors, and one of down vectors; a group of 50 has 64 columns.
 // CHECK-DAG:     nvgpu.tma.create.descriptor {{.*}} box[%c64{{.*}}, %c64{{.*}}]
@@ -49,6 +49,33 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
   return
 }
 
+// Sums that start from zeros are cleared while one block cuts slots into tiles.
+
+// CHECK-LABEL: func.func @zeros(
+// CHECK-SAME:    %[[Y:[a-z0-9]+]]: memref<?x512xf32>
+// CHECK-NOT:     linalg.fill
+// CHECK:         %[[ROWS:.*]] = memref.dim %[[Y]]
+// CHECK:         %[[CLEARING:.*]] = arith.ceildivui %[[ROWS]], %c32
+// CHECK:         %[[BLOCKS:.*]] = arith.addi %[[CLEARING]], %c1
+// CHECK:         gpu.launch {{.*}} in (%{{.*}} = %[[BLOCKS]], {{.*}} function(@zeros_experts1_tiles)
+// CHECK:           } else {
+// CHECK:             vector.store %{{.*}}, %[[Y]]{{.*}}alignment = 16
+// CHECK:         function(@zeros_experts1)
+// CHECK:         return
+func.func @zeros(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %s: !pairs,
+    %o: memref<83xi32>, %t: !list, %b: !list, %p: !list) {
+  %zero = arith.constant 0.0 : f32
+  scf.execute_region no_inline {
+    omnimoe.grouped_matmul ins(%x, %w, %e : memref<?x512xbf16>, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%s : !pairs) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    linalg.fill ins(%zero : f32) outs(%y : memref<?x512xf32>)
+    omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, !table, !ids) dispatch(%o, %t, %b, %p : memref<83xi32>, !list, !list, !list)
+      outs(%y : memref<?x512xf32>) {schedule = #omnimoe.schedule<expert_centric, group_size = 50>}
+    scf.yield
+  }
+  return
+}
+
 // Groups that are lines of a grid: two blocks are a cluster, each of which copies
 // half of a line's vectors to both, out of the table seen by rows or by columns.
 // The first one asks for tiles and tells both. The dispatch comes right before,
@@ -58,12 +85,12 @@ func.func @block(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
 // CHECK:         %[[IDS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[GATES:.*]] = memref.alloc(%{{.*}}) : memref<?xf32>
 // CHECK:         omnimoe.dispatch {{.*}} carry(%{{.*}}, %{{.*}} to %[[IDS]], %[[GATES]] :
-// CHECK:         gpu.launch {{.*}} function(@lines_experts1_cells)
+// CHECK:         gpu.launch {{.*}} function(@lines_experts2_cells)
 // CHECK:           memref.load %[[IDS]]
 // CHECK:           memref.load %[[GATES]]
 // CHECK:         memref.reinterpret_cast {{.*}} sizes: [40, 60, 512], strides: [30720, 512, 1]
 // CHECK:         memref.reinterpret_cast {{.*}} sizes: [60, 40, 512], strides: [512, 30720, 1]
-// CHECK:         gpu.launch blocks(%{{.*}}, %{{.*}}, %{{.*}}) in (%{{.*}} = %{{.*}}, %{{.*}} = %c1{{.*}}, %{{.*}} = %c2{{.*}}) {{.*}}function(@lines_experts1)
+// CHECK:         gpu.launch blocks(%{{.*}}, %{{.*}}, %{{.*}}) in (%{{.*}} = %{{.*}}, %{{.*}} = %c1{{.*}}, %{{.*}} = %c2{{.*}}) {{.*}}function(@lines_experts2)
 // CHECK:           nvvm.cluster.arrive
 // CHECK:           nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} multicast_mask
 // CHECK:           mbarrier.arrive.release.cta.shared::cluster
@@ -95,10 +122,10 @@ func.func @lines(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: memref<2400x
 // CHECK-LABEL: func.func @wide(
 // CHECK-NOT:     omnimoe.
 // CHECK-NOT:     memref<?xf32>
-// CHECK:         gpu.launch {{.*}} function(@wide_experts2_tiles)
+// CHECK:         gpu.launch {{.*}} function(@wide_experts3_tiles)
 // CHECK-NOT:     _cells
 // CHECK-COUNT-3: nvgpu.tma.create.descriptor {{.*}} box[%c1{{.*}}, %c112{{.*}}, %c64{{.*}}]
-// CHECK:         gpu.launch {{.*}} function(@wide_experts2)
+// CHECK:         gpu.launch {{.*}} function(@wide_experts3)
 // CHECK-COUNT-2:   nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} box[%{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}]
 // CHECK:           nvvm.cp.async.shared.global
 // CHECK:           nvvm.wgmma.mma_async
@@ -135,7 +162,7 @@ func.func @wide(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %gate: memref<64x
 
 // CHECK-LABEL: func.func @kept(
 // CHECK-SAME:    %[[S:[a-z0-9]+]]: memref<?x16xf32>
-// CHECK:         function(@kept_experts3)
+// CHECK:         function(@kept_experts4)
 // CHECK:           %[[PRODUCT:.*]] = llvm.load {{.*}} -> f32
 // CHECK:           memref.store %[[PRODUCT]], %[[S]][
 // CHECK:           llvm.atomicrmw fadd
@@ -160,20 +187,20 @@ func.func @kept(%s: !pairs, %y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !
 // CHECK-DAG:     %[[FIRST:.*]] = arith.constant 0 : index
 // CHECK-DAG:     %[[ONE:.*]] = arith.constant 1 : index
 // CHECK-DAG:     %[[ATTEMPTS:.*]] = arith.constant 2 : index
-// CHECK:         function(@exact_experts4_cells)
+// CHECK:         function(@exact_experts5_cells)
 // CHECK:         nvgpu.tma.create.descriptor
 // CHECK:         %[[ANCHORS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[LARGEST:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[TOTALS:.*]] = memref.alloc(%{{.*}}) : memref<?xi32>
 // CHECK:         %[[USED:.*]] = memref.alloc() : memref<2xi32>
-// CHECK:         gpu.launch {{.*}} function(@exact_experts4_limits)
+// CHECK:         gpu.launch {{.*}} function(@exact_experts5_limits)
 // CHECK:           math.sqrt
 // CHECK:           memref.store %{{.*}}, %[[ANCHORS]]
 // CHECK:         scf.for %[[ATTEMPT:.*]] = %{{.*}} to %{{.*}} step
 // CHECK:           %[[SECOND:.*]] = arith.cmpi ne, %[[ATTEMPT]],
 // CHECK:           scf.if %[[SECOND]] {
-// CHECK:             gpu.launch {{.*}} function(@exact_experts4_new_limits)
-// CHECK:           gpu.launch {{.*}} function(@exact_experts4)
+// CHECK:             gpu.launch {{.*}} function(@exact_experts5_new_limits)
+// CHECK:           gpu.launch {{.*}} function(@exact_experts5)
 // CHECK:             memref.load %[[USED]][%[[ATTEMPT]]]
 // Coefficients of a pair's choices of one expert have an exponent in common.
 // CHECK-NOT:         llvm.atomicrmw fadd
@@ -213,7 +240,7 @@ func.func @exact(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
 // CHECK:         %[[SUMS:.*]] = memref.alloc(%{{.*}}) : memref<?x512xf32>
 // CHECK:         memref.copy %[[FROM]], %[[SUMS]]
 // CHECK-NOT:     linalg.fill
-// CHECK:         function(@copied_experts5)
+// CHECK:         function(@copied_experts6)
 // CHECK:         return %[[SUMS]]
 func.func @copied(%from: memref<?x512xf32>, %n: index, %x: memref<?x512xbf16>, %w: !table, %e: !ids, %o: memref<83xi32>, %t: !list, %b: !list,
     %p: !list) -> memref<?x512xf32> {

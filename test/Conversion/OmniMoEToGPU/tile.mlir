@@ -102,6 +102,44 @@ func.func @few(%a: memref<8x16xf32>, %b: memref<8x16xf32>) {
 
 // -----
 
+// Vectors of few pairs are loaded before the products, unless there are so many
+// tiles that their blocks fill a multiprocessor without: two kernels, if that is
+// not known.
+
+!x = memref<1x64xbf16, strided<[64, 1], offset: ?>>
+!pairs = memref<1x4xf32, strided<[4, 1], offset: ?>>
+!ids = memref<1x4xi32, strided<[4, 1], offset: ?>>
+!y = memref<1x64xf32, strided<[64, 1], offset: ?>>
+module attributes {omnimoe.target = #omnimoe.target<chip = "sm_90a", features = "+ptx86", units = 132, vectorBits = 128, l1Bytes = 232448,
+    l2Bytes = 52428800, llcBytes = 52428800, matrixGflops = 5303, cacheGbps = 41, memoryGbps = 3000>} {
+// CHECK-LABEL: func.func @early
+// CHECK: %[[FEW:.*]] = arith.cmpi ule, %{{.*}}, %c528
+// CHECK: scf.if %[[FEW]]
+// CHECK: gpu.launch {{.*}} function(@early_0)
+// CHECK-COUNT-4: vector.load {{.*}} : memref<256x64xbf16>
+// CHECK: vector.load {{.*}} : memref<1x64xbf16, strided
+// CHECK: gpu.shuffle
+// CHECK: gpu.launch {{.*}} function(@early_1)
+// CHECK-NOT: vector.load {{.*}} : memref<256x64xbf16>
+// CHECK: vector.load {{.*}} : memref<1x64xbf16, strided
+// CHECK: gpu.shuffle
+// CHECK: gpu.barrier
+// CHECK-COUNT-4: vector.load {{.*}} : memref<256x64xbf16>
+func.func @early(%x: memref<?x64xbf16>, %v: memref<256x64xbf16>, %e: memref<?x4xi32>, %y: memref<?x64xf32>, %n: index) {
+  scf.forall (%t) = (0) to (%n) step (1) {
+    %xt = memref.subview %x[%t, 0] [1, 64] [1, 1] : memref<?x64xbf16> to !x
+    %et = memref.subview %e[%t, 0] [1, 4] [1, 1] : memref<?x4xi32> to !ids
+    %yt = memref.subview %y[%t, 0] [1, 64] [1, 1] : memref<?x64xf32> to !y
+    %s = memref.alloc() : memref<1x4xf32>
+    omnimoe.grouped_matmul ins(%xt, %v, %et : !x, memref<256x64xbf16>, !ids) outs(%s : memref<1x4xf32>)
+    omnimoe.combine to_tokens ins(%s, %v, %et : memref<1x4xf32>, memref<256x64xbf16>, !ids) outs(%yt : !y)
+  }
+  return
+}
+}
+
+// -----
+
 // Code without a tile stays on the host.
 
 // CHECK-LABEL: func.func @host

@@ -117,6 +117,17 @@ static void fuse(RewriterBase &rewriter, SmallVector<Operation *> ops,
   for (Operation *store : early)
     rewriter.moveOpAfter(store, region);
   Block *body = rewriter.createBlock(&region.getRegion());
+  // Zeros that sums start from are the kernels' to write.
+  if (auto fill = combine.getOut().getDefiningOp<linalg::FillOp>();
+      fill && matchPattern(fill.value(), m_AnyZeroFloat())) {
+    rewriter.setInsertionPoint(fill);
+    auto own = cast<linalg::FillOp>(rewriter.clone(*fill));
+    rewriter.modifyOpInPlace(
+        combine, [&] { combine.getOutMutable().assign(own.getResult(0)); });
+    if (fill->use_empty())
+      rewriter.eraseOp(fill);
+    ops.push_back(own);
+  }
   ops.push_back(combine);
   for (Operation *op : ops)
     rewriter.moveOpBefore(op, body, body->end());

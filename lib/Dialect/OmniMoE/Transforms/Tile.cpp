@@ -42,6 +42,8 @@ static constexpr int64_t kExpertTile = 32;
 /// Tokens of a tile on a GPU where no schedule says: one for each warp of a
 /// small block.
 static constexpr int64_t kTokensPerBlock = 4;
+/// Elements of a block's tile of element-wise operations, and its rows at most.
+static constexpr int64_t kElementsPerBlock = 1024, kMostRowsPerBlock = 32;
 
 static bool isTileable(Operation *op) {
   if (!isa<linalg::LinalgOp, RouteOp, PartitionOp, GroupedMatmulOp, CombineOp>(
@@ -221,6 +223,23 @@ static bool hasSibling(const MatrixProduct &product) {
          });
 }
 
+/// True if no element of the results of `op` needs another.
+static bool isParallel(Operation *op) {
+  auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
+  return linalgOp && linalgOp.getNumLoops() == linalgOp.getNumParallelLoops();
+}
+
+/// Rows of a block of a GPU that a thread has one piece of each: loads do not
+/// wait for each other.
+static int64_t getElementwiseRows(Operation *op) {
+  auto type = cast<ShapedType>(op->getResult(0).getType());
+  int64_t length = type.getShape().back();
+  if (type.getRank() < 2 || ShapedType::isDynamic(length))
+    return kTokensPerBlock;
+  return std::clamp<int64_t>(kElementsPerBlock / std::max<int64_t>(length, 1),
+                             1, kMostRowsPerBlock);
+}
+
 namespace {
 struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
   using TilePassBase::TilePassBase;
@@ -236,6 +255,8 @@ struct TilePass : omnimoe::impl::TilePassBase<TilePass> {
       for (Operation *op : group)
         if (std::optional<MatrixProduct> product = matchMatrixProduct(op))
           return hasSibling(*product) ? kSiblingTileRows : kNarrowTileRows;
+    if (isGPU && llvm::all_of(group, isParallel))
+      return getElementwiseRows(group.front());
     int64_t tile = isGPU ? kTokensPerBlock : tokenTile;
     bool scheduled = false;
     for (Operation *op : group) {

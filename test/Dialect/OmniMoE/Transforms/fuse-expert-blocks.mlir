@@ -31,6 +31,42 @@ func.func @block(%x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %g
 
 // -----
 
+// Zeros that sums start from are the block's to write, and of no other use
+// outside; what else they start from stays where it is.
+
+!ids = tensor<?x16xi32>
+!pairs = tensor<?x16xf32>
+!list = tensor<?xi32>
+// CHECK-LABEL: func.func @zeros(
+// CHECK-SAME:    %[[Y0:[a-z0-9]+]]: tensor<?x512xf32>
+// CHECK-NOT:     linalg.fill
+// CHECK:         scf.execute_region
+// CHECK-NEXT:      omnimoe.grouped_matmul
+// CHECK-NEXT:      %[[ZEROS:.*]] = linalg.fill {{.*}} outs(%[[Y0]] :
+// CHECK-NEXT:      omnimoe.combine to_tokens {{.*}} outs(%[[ZEROS]] :
+// CHECK:         %[[ONES:.*]] = linalg.fill
+// CHECK:         scf.execute_region
+// CHECK-NEXT:      omnimoe.grouped_matmul
+// CHECK-NEXT:      omnimoe.combine to_tokens {{.*}} outs(%[[ONES]] :
+func.func @zeros(%y0: tensor<?x512xf32>, %x: tensor<?x512xbf16>, %w: tensor<4096x512xbf16>, %e: !ids, %s0: !pairs,
+    %o: tensor<4097xi32>, %t: !list, %b: !list, %p: !list) -> (tensor<?x512xf32>, tensor<?x512xf32>) {
+  %zero = arith.constant 0.0 : f32
+  %one = arith.constant 1.0 : f32
+  %zeros = linalg.fill ins(%zero : f32) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %s = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %y = omnimoe.combine to_tokens ins(%s, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%zeros : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %ones = linalg.fill ins(%one : f32) outs(%y0 : tensor<?x512xf32>) -> tensor<?x512xf32>
+  %r = omnimoe.grouped_matmul ins(%x, %w, %e : tensor<?x512xbf16>, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%s0 : !pairs) -> !pairs
+  %z = omnimoe.combine to_tokens ins(%r, %w, %e : !pairs, tensor<4096x512xbf16>, !ids)
+    dispatch(%o, %t, %b, %p : tensor<4097xi32>, !list, !list, !list) outs(%ones : tensor<?x512xf32>) -> tensor<?x512xf32>
+  return %y, %z : tensor<?x512xf32>, tensor<?x512xf32>
+}
+
+// -----
+
 // Products may be coefficients themselves.
 
 !ids = tensor<?x16xi32>

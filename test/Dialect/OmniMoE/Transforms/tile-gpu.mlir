@@ -3,8 +3,9 @@
 
 #id = affine_map<(d0, d1) -> (d0, d1)>
 
+// Element-wise operations have as many rows a tile as its threads have a piece of.
 // CHECK-LABEL: func.func @unscheduled
-// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (32)
 func.func @unscheduled(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf32> {
   %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%x : tensor<?x8xf32>) outs(%y : tensor<?x8xf32>) {
   ^bb0(%p: f32, %o: f32):
@@ -12,6 +13,18 @@ func.func @unscheduled(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> tensor<?x8xf
     linalg.yield %m : f32
   } -> tensor<?x8xf32>
   return %0 : tensor<?x8xf32>
+}
+
+// CHECK-LABEL: func.func @long_rows
+// CHECK: scf.forall (%{{.*}}) in (%{{.*}})
+// CHECK: tensor.extract_slice %{{.*}} [1, 2048] [1, 1]
+func.func @long_rows(%x: tensor<?x2048xf32>, %y: tensor<?x2048xbf16>) -> tensor<?x2048xbf16> {
+  %0 = linalg.generic {indexing_maps = [#id, #id], iterator_types = ["parallel", "parallel"]} ins(%x : tensor<?x2048xf32>) outs(%y : tensor<?x2048xbf16>) {
+  ^bb0(%p: f32, %o: bf16):
+    %m = arith.truncf %p : f32 to bf16
+    linalg.yield %m : bf16
+  } -> tensor<?x2048xbf16>
+  return %0 : tensor<?x2048xbf16>
 }
 
 // CHECK-LABEL: func.func @scheduled
@@ -28,7 +41,7 @@ func.func @scheduled(%x: tensor<?x8xf32>, %w: tensor<64x8xf32>, %e: tensor<?x4xi
 // A product of few columns shares the tile of what reduces its rows. What
 // computes its operand does not: tensor cores read operands from memory.
 // CHECK-LABEL: func.func @narrow_product
-// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (4)
+// CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (8)
 // CHECK: arith.truncf
 // CHECK: scf.forall (%{{.*}}) = (0) to (%{{.*}}) step (32)
 // CHECK: linalg.matmul
