@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import fake_gpu
 import numpy as np
 import ptx_interpreter
+import ptx_kernels
 import ptx_warpgroups
 import reference
 import torch
@@ -28,7 +29,7 @@ TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3}
 
 @functools.lru_cache(maxsize=1)
 def kernels_of(program: Any) -> Dict[str, ptx_interpreter.Kernel]:
-    return ptx_interpreter.kernels(program.ptx)
+    return ptx_kernels.kernels(program.ptx)
 
 
 def interpret(

@@ -5,9 +5,13 @@
 #include "ThreadTeam.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
+
+/// Neighbouring numbers that a thread adds up by itself.
+static constexpr int64_t kMostScannedAtOnce = 8;
 
 BlockKernel::BlockKernel(KernelBuilder &k, StringRef name, Value blocks,
                          int64_t threads)
@@ -89,18 +93,36 @@ BlockKernel::Scan BlockKernel::scan(Value value) {
 
 Value BlockKernel::scanAll(Value size, llvm::function_ref<Value(Value)> value,
                            llvm::function_ref<void(Value, Value, Value)> body) {
+  // A known size of a few numbers a thread takes one turn.
+  std::optional<int64_t> known = getConstantIntValue(size);
+  int64_t each = known ? llvm::divideCeil(*known, numThreads) : 1;
+  if (each > kMostScannedAtOnce)
+    each = 1;
+  auto turn = [&](Value base, Value earlier) -> Value {
+    Value first = k.add(base, k.mul(thread, each)), sum = k.i32(0);
+    SmallVector<Value> at, exist, own;
+    for (int64_t i = 0; i < each; ++i) {
+      at.push_back(k.add(first, i));
+      exist.push_back(k.compare(arith::CmpIPredicate::ult, at[i], size));
+      // Threads without a number look at the last one.
+      Value found = value(k.min(at[i], k.sub(size, 1)));
+      own.push_back(k.choose(exist[i], found, k.i32(0)));
+      sum = k.add(sum, own[i]);
+    }
+    Scan sums = scan(sum);
+    Value before = k.add(earlier, sums.before);
+    for (int64_t i = 0; i < each; ++i) {
+      k.when(exist[i], [&] { body(at[i], own[i], before); });
+      before = k.add(before, own[i]);
+    }
+    return k.add(earlier, sums.total);
+  };
+  if (known && *known <= each * numThreads)
+    return turn(k.index(0), k.i32(0));
   return k
-      .loop(k.index(0), size, numThreads, ValueRange{k.i32(0)},
+      .loop(k.index(0), size, each * numThreads, ValueRange{k.i32(0)},
             [&](Value base, ValueRange carried) -> SmallVector<Value> {
-              Value at = k.add(base, thread);
-              Value exists = k.compare(arith::CmpIPredicate::ult, at, size);
-              // Threads without a number look at the last one.
-              Value readable = k.min(at, k.sub(size, 1));
-              Value own = k.choose(exists, value(readable), k.i32(0));
-              Scan sums = scan(own);
-              k.when(exists,
-                     [&] { body(at, own, k.add(carried[0], sums.before)); });
-              return {k.add(carried[0], sums.total)};
+              return {turn(base, carried[0])};
             })
       .front();
 }

@@ -49,7 +49,8 @@ public:
   Scan scan(Value value);
   /// The same of i32 values for each number up to `size`: calls `body` with
   /// each number that is this thread's, its value and the sum of those before,
-  /// and returns the sum of all. `value` is asked of numbers that exist only.
+  /// and returns the sum of all. `value` is asked of numbers that exist only,
+  /// first of all that `body` is called with next, in their order.
   Value
   scanAll(Value size, llvm::function_ref<Value(Value at)> value,
           llvm::function_ref<void(Value at, Value own, Value before)> body);

@@ -37,9 +37,12 @@ static constexpr int64_t kChunkTokens = 32;
 /// Tokens of a chunk, and pairs of a token, that a thread asks for together.
 static constexpr int64_t kTokensTogether = 8, kPairsTogether = 4;
 static constexpr int64_t kThreads = 128, kOffsetsThreads = 1024;
-/// Choices from which on, and up to which, a token's pairs are sorted in shared
-/// memory first.
-static constexpr int64_t kSortedFrom = 256, kSortedTo = 4096;
+/// Choices from which on a token's pairs are sorted in shared memory first, and
+/// bytes that this may take: for pairs, and two numbers of each group.
+static constexpr int64_t kSortedFrom = 256, kSortedBytes = 47 * 1024,
+                         kGroupBytes = 8;
+/// Bits that hold a group, or a choice.
+static constexpr int64_t kGroupBits = 16;
 
 bool mlir::omnimoe::suitsLineDispatch(DispatchOp op) {
   return op.getNumGroups() <= kMostTableGroups && op.getTopK() <= kMostChoices;
@@ -80,8 +83,8 @@ public:
   }
 
 private:
-  /// True unless `memref` is the dispatch's alone: with what it carries, a block
-  /// of experts may need no numbers of pairs.
+  /// True unless `memref` is the dispatch's alone: with what it carries, a
+  /// block of experts may need no numbers of pairs.
   bool isNeeded(Value memref) {
     return !memref.getDefiningOp<memref::AllocOp>() ||
            llvm::any_of(memref.getUsers(), [&](Operation *user) {
@@ -216,7 +219,8 @@ private:
       BlockKernel kernel(k, getName("place"), tokens, threads);
       Value token = kernel.block;
       Value next = kernel.shared(k.getI32Type(), {groups});
-      if (topK >= kSortedFrom && topK <= kSortedTo)
+      if (topK >= kSortedFrom &&
+          topK * getSortedBytes() + groups * kGroupBytes <= kSortedBytes)
         return placeSorted(kernel, token, next);
       // Groups that the token has no pairs in have anything here.
       k.loop(kernel.thread, k.index(groups), threads, [&](Value group) {
@@ -224,19 +228,27 @@ private:
       });
       kernel.barrier();
       Value first = k.mul(token, topK);
-      forEachPair(kernel, token, next, [&](Value choice, Value, Value place) {
-        storePair(loadCarried(token, choice), k.toI32(k.add(first, choice)),
-                  place);
-      });
+      forEachPair(
+          kernel, token, next,
+          [&](Value choice, Value, ArrayRef<Value> carried, Value place) {
+            storePair(carried, k.toI32(k.add(first, choice)), place);
+          });
     });
   }
 
-  /// What travels with a pair.
-  SmallVector<Value> loadCarried(Value token, Value choice) {
-    SmallVector<Value> values;
-    for (Value carried : op.getCarried())
-      values.push_back(k.load(carried, {token, choice}));
-    return values;
+  /// What travels with pairs of a token: for each of them, all there is.
+  SmallVector<SmallVector<Value>> loadCarried(Value token,
+                                              ArrayRef<Position> choices) {
+    SmallVector<SmallVector<Value>> ofChoices(choices.size());
+    for (Value carried : op.getCarried()) {
+      SmallVector<Value> loaded;
+      for (const Position &choice : choices)
+        loaded.push_back(k.load(carried, {token, choice.readable}));
+      for (auto [own, value] :
+           llvm::zip_equal(ofChoices, holdLoaded(k, loaded)))
+        own.push_back(value);
+    }
+    return ofChoices;
   }
 
   void storePair(ArrayRef<Value> carried, Value number, Value place) {
@@ -248,79 +260,95 @@ private:
 
   /// Takes a place from the counter of its group in `next` for each pair of the
   /// token that has a group.
-  void forEachPair(
-      BlockKernel &kernel, Value token, Value next,
-      llvm::function_ref<void(Value choice, Value group, Value place)> body) {
-    Value first = k.mul(token, op.getTopK());
-    forPositions(
-        kernel, k.index(op.getTopK()), [&](ArrayRef<Position> positions) {
-          SmallVector<Value> found =
-              loadTogether(k, positions, [&](Value choice) {
-                return k.load(groupOfPair, k.add(first, choice));
-              });
-          for (auto [position, group] : llvm::zip_equal(positions, found)) {
-            Value inGroup = k.compare(CmpIPredicate::ult, group, k.i32(groups));
-            k.when(k.both(position.exists, inGroup), [&] {
-              Value place = memref::AtomicRMWOp::create(
-                  k, arith::AtomicRMWKind::addi, k.i32(1), next,
-                  ValueRange{k.toIndex(group)});
-              body(position.readable, group, k.toIndex(place));
-            });
-          }
+  void
+  forEachPair(BlockKernel &kernel, Value token, Value next,
+              llvm::function_ref<void(Value choice, Value group,
+                                      ArrayRef<Value> carried, Value place)>
+                  body) {
+    Value first = k.mul(token, op.getTopK()), end = k.index(op.getTopK());
+    int64_t together = std::min<int64_t>(
+        kPairsTogether, llvm::divideCeil(op.getTopK(), kernel.numThreads));
+    k.loop(kernel.thread, end, together * kernel.numThreads, [&](Value from) {
+      SmallVector<Position> positions =
+          getPositions(k, from, end, kernel.numThreads, together);
+      SmallVector<Value> found = loadTogether(k, positions, [&](Value choice) {
+        return k.load(groupOfPair, k.add(first, choice));
+      });
+      SmallVector<SmallVector<Value>> carried = loadCarried(token, positions);
+      for (auto [position, group, values] :
+           llvm::zip_equal(positions, found, carried)) {
+        Value inGroup = k.compare(CmpIPredicate::ult, group, k.i32(groups));
+        k.when(k.both(position.exists, inGroup), [&] {
+          Value place = memref::AtomicRMWOp::create(
+              k, arith::AtomicRMWKind::addi, k.i32(1), next,
+              ValueRange{k.toIndex(group)});
+          body(position.readable, group, values, k.toIndex(place));
         });
+      }
+    });
   }
 
-  /// Calls `body` with the numbers up to `end` that a thread of the block looks
-  /// at together.
-  void forPositions(BlockKernel &kernel, Value end,
-                    llvm::function_ref<void(ArrayRef<Position>)> body) {
-    k.loop(kernel.thread, end, kPairsTogether * kernel.numThreads,
-           [&](Value from) {
-             body(
-                 getPositions(k, from, end, kernel.numThreads, kPairsTogether));
-           });
+  /// Bytes of shared memory for a pair that is sorted there: its group, what it
+  /// carries, and its choice if that is needed.
+  int64_t getSortedBytes() {
+    int64_t bits = kGroupBits + needsPairs * kGroupBits;
+    for (Value carried : op.getCarried())
+      bits += getElementTypeOrSelf(carried.getType()).getIntOrFloatBitWidth();
+    return llvm::divideCeil(bits, 8);
   }
 
-  /// The token's pairs in the order of their groups, each as its group and, in
-  /// 16 bits, its choice; then to where each group is in memory.
+  /// The token's pairs in the order of their groups, with all that travels with
+  /// them; then to where each group is in memory.
   void placeSorted(BlockKernel &kernel, Value token, Value next) {
-    constexpr int64_t kChoiceBits = 16;
-    Type i32 = k.getI32Type();
+    int64_t topK = op.getTopK();
+    Type i32 = k.getI32Type(), i16 = k.getIntegerType(kGroupBits);
     Value shifts = kernel.shared(i32, {groups});
-    Value sorted = kernel.shared(i32, {op.getTopK()});
+    Value sortedGroups = kernel.shared(i16, {topK}), sortedChoices;
+    if (needsPairs)
+      sortedChoices = kernel.shared(i16, {topK});
+    SmallVector<Value> sorted;
+    for (Value carried : op.getCarried())
+      sorted.push_back(
+          kernel.shared(getElementTypeOrSelf(carried.getType()), {topK}));
+    auto narrow = [&](Value value) -> Value {
+      return arith::TruncIOp::create(k, i16, value);
+    };
+    auto widen = [&](Value value) -> Value {
+      return arith::ExtUIOp::create(k, i32, value);
+    };
+    SmallVector<Value> firsts;
     Value total = kernel.scanAll(
         k.index(groups),
         [&](Value group) -> Value {
-          return arith::ExtUIOp::create(k, i32, k.load(counts, {token, group}));
+          firsts.push_back(k.load(begins, {token, group}));
+          return widen(k.load(counts, {token, group}));
         },
-        [&](Value group, Value, Value before) {
+        [&, number = 0](Value group, Value, Value before) mutable {
           k.store(before, next, group);
-          k.store(k.sub(k.load(begins, {token, group}), before), shifts, group);
+          k.store(k.sub(firsts[number++], before), shifts, group);
         });
     kernel.barrier();
     forEachPair(
-        kernel, token, next, [&](Value choice, Value group, Value place) {
-          Value high = arith::ShLIOp::create(k, group, k.i32(kChoiceBits));
-          k.store(k.either(high, k.toI32(choice)), sorted, place);
+        kernel, token, next,
+        [&](Value choice, Value group, ArrayRef<Value> carried, Value place) {
+          k.store(narrow(group), sortedGroups, place);
+          if (needsPairs)
+            k.store(narrow(k.toI32(choice)), sortedChoices, place);
+          for (auto [value, values] : llvm::zip_equal(carried, sorted))
+            k.store(value, values, place);
         });
     kernel.barrier();
-    Value first = k.toI32(k.mul(token, op.getTopK()));
-    forPositions(kernel, k.toIndex(total), [&](ArrayRef<Position> positions) {
-      SmallVector<Value> choices, places;
-      for (const Position &position : positions) {
-        Value both = k.load(sorted, position.readable);
-        Value group = arith::ShRUIOp::create(k, both, k.i32(kChoiceBits));
-        choices.push_back(k.both(both, k.i32((1 << kChoiceBits) - 1)));
-        places.push_back(k.add(k.toI32(position.readable),
-                               k.load(shifts, k.toIndex(group))));
-      }
-      SmallVector<SmallVector<Value>> carried;
-      for (Value choice : choices)
-        carried.push_back(loadCarried(token, k.toIndex(choice)));
-      for (auto [i, position] : llvm::enumerate(positions))
-        k.when(position.exists, [&] {
-          storePair(carried[i], k.add(first, choices[i]), k.toIndex(places[i]));
-        });
+    Value first = k.toI32(k.mul(token, topK));
+    k.loop(kernel.thread, k.toIndex(total), kernel.numThreads, [&](Value at) {
+      Value group = widen(k.load(sortedGroups, at));
+      Value place = k.add(k.toI32(at), k.load(shifts, k.toIndex(group)));
+      SmallVector<Value> values;
+      for (Value value : sorted)
+        values.push_back(k.load(value, at));
+      Value number;
+      if (needsPairs)
+        number = k.add(first, widen(k.load(sortedChoices, at)));
+      storePair(values, number, k.toIndex(place));
     });
   }
 

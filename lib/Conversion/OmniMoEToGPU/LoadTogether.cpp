@@ -41,3 +41,20 @@ mlir::omnimoe::loadTogether(KernelBuilder &k, ArrayRef<Position> positions,
     places.push_back(position.readable);
   return loadTogether(k, places, load);
 }
+
+SmallVector<Value> mlir::omnimoe::holdLoaded(KernelBuilder &k,
+                                             ArrayRef<Value> values) {
+  Type type = values.front().getType(), i32 = k.getI32Type();
+  if (type == i32 || type.isF32())
+    return holdInPlace(k, values);
+  Type bits = k.getIntegerType(type.getIntOrFloatBitWidth());
+  SmallVector<Value> words;
+  for (Value value : values)
+    words.push_back(arith::ExtUIOp::create(
+        k, i32, k.createOrFold<arith::BitcastOp>(bits, value)));
+  SmallVector<Value> held;
+  for (Value word : holdInPlace(k, words))
+    held.push_back(k.createOrFold<arith::BitcastOp>(
+        type, arith::TruncIOp::create(k, bits, word).getResult()));
+  return held;
+}

@@ -28,6 +28,10 @@ SmallVector<Value> loadTogether(KernelBuilder &k, ArrayRef<Value> places,
 SmallVector<Value> loadTogether(KernelBuilder &k, ArrayRef<Position> positions,
                                 llvm::function_ref<Value(Value)> load);
 
+/// `values`, of one type of 16 or 32 bits, all of which have been loaded before
+/// what follows.
+SmallVector<Value> holdLoaded(KernelBuilder &k, ArrayRef<Value> values);
+
 } // namespace mlir::omnimoe
 
 #endif // OMNIMOE_LIB_CONVERSION_OMNIMOETOGPU_LOADTOGETHER_H

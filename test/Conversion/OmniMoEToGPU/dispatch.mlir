@@ -109,8 +109,9 @@ func.func @left_alone(%e: memref<8x16xi32>, %o: memref<65xi32>, %t: memref<128xi
 // CHECK:         gpu.launch {{.*}} in (%{{.*}} = %c1{{.*}} function(@lines_dispatch0_offsets)
 // CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_slots)
 // CHECK:         gpu.launch {{.*}} function(@lines_dispatch0_place)
-// CHECK:           memref.atomic_rmw addi
 // CHECK:           memref.load %[[W]]
+// CHECK:           memref.atomic_rmw addi
+// CHECK:           memref.store {{.*}} memref<300xf32, #gpu.address_space<workgroup>>
 // CHECK-NOT:     scatter
 // CHECK-NOT:     omnimoe.dispatch
 func.func @lines(%e: memref<?x300xi32>, %w: memref<?x300xf32>, %o: memref<105xi32>, %t: memref<?xi32>, %s: memref<?xi32>, %p: memref<?xi32>, %f: memref<?xf32>) {
