@@ -82,6 +82,9 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     thread per few elements, reductions along a row by a warp, `route` by a warp
     per token where a warp can hold it. Expert vectors are read once, 16 bytes a
     thread: where a row is a multiple of 16 bytes, buffers must start at one too.
+    Up to 16 down vectors of a token are loaded ahead of the products, if there
+    are no more than four tiles for each multiprocessor: with more, its registers
+    are better used by more blocks, and two kernels are made if that is not known.
 
     Products that follow a dispatch with a group for every expert have a block for
     each; where the tiles of a `combine to_experts` of the same tokens come next,
@@ -201,7 +204,8 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     adds the results to the tokens' rows in memory (`red.global.add.f32`, so the
     order of a token's sums is not fixed). Coefficients never lie in memory, and
     products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
-    vectors are read once per tile.
+    vectors are read once per tile. Where the region fills the sums with zeros,
+    other blocks of the first kernel do so while one cuts slots into tiles.
 
     Where groups are lines of a grid, a vector meets few tokens. Two blocks are a
     cluster then and share a tile: each copies half of the vectors to both, out of

@@ -34,8 +34,9 @@ static constexpr int64_t kVectorsPerBlock = 8;
 /// Warps of a block that takes as many in turns, where pairs with an expert are
 /// listed: larger blocks have enough in flight, and would not share a unit.
 static constexpr int64_t kFewWarps = 4;
-/// Pieces of a token that a lane may hold in registers.
-static constexpr int64_t kMaxPieces = 8;
+/// Pieces of a token that a lane may hold in registers, and elements of which
+/// half of the registers are left where 64 are all.
+static constexpr int64_t kMaxPieces = 8, kHeldElements = 32;
 
 int64_t mlir::omnimoe::getAccessElements(int64_t length, Type elementType) {
   int64_t elements = kAccessBytes * 8 / elementType.getIntOrFloatBitWidth();
@@ -265,6 +266,10 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
     inFlight = columns;
   else if (list.positions && threads <= kFewWarps * kWarp)
     inFlight = kMaxVectorsPerBlock;
+  // 64 registers hold what is in flight in turns that are all alike, and the
+  // token before products: no more should keep blocks away.
+  bool isSmall = loaded.empty() && !list.positions && columns % inFlight == 0 &&
+                 hiddenSize <= kWarp * kHeldElements;
   Value tokens = memref::DimOp::create(k, experts, 0);
   Value first = k.mul(threadId, count);
   k.loop(k.index(0), tokens, 1, [&](Value token) {
@@ -308,6 +313,8 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
       if (whole)
         sum = k.loop(k.index(0), end, inFlight, {sum},
                      [&](Value at, ValueRange carried) -> SmallVector<Value> {
+                       if (isSmall)
+                         keepRegisters(k);
                        return {add(at, inFlight, carried.front())};
                      })
                   .front();

@@ -385,7 +385,8 @@ def FuseExpertBlocksPass : Pass<"omnimoe-fuse-expert-blocks", "::mlir::func::Fun
     slots stay in registers until they are coefficients. Products that are needed
     later, as by a gradient, are a second result of the region; the
     `grouped_matmul` is then marked `omnimoe.kept` and starts from zeros. Where
-    those of wide experts are needed later, the block stays as it is.
+    those of wide experts are needed later, the block stays as it is. Zeros that
+    the sums start from move along: the kernels write them in passing.
 
     Before:
     ```mlir
