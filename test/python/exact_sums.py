@@ -58,11 +58,6 @@ class Block(ptx_warpgroups.Block):
         values = self.get(operands[1], "s32").reshape(-1, ptx_interpreter.WARP)
         self.set(operands[0], values.max(1).repeat(ptx_interpreter.WARP), "s32")
 
-    def do_min(self, op: List[str], operands: List[str]) -> None:
-        super().do_min(op, operands)
-        if "relu" in op:
-            self.set(operands[0], np.maximum(self.get(operands[0], op[-1]), 0), op[-1])
-
 
 def interpret(program: Any, arrays: Sequence[np.ndarray], seed: int) -> Dict[str, Any]:
     """The result, and how many tokens were computed twice. What is no number has
@@ -87,10 +82,14 @@ def interpret(program: Any, arrays: Sequence[np.ndarray], seed: int) -> Dict[str
         # Both launches of the kernel take the same maps.
         own = dict(zip(places, maps))
         Block.sums = []
+        dynamic = int(launch["shared"])
         for x in range(blocks[0]):
-            Block(
-                kernel, words, block[0], (x, 0, 0), blocks, memory, int(launch["shared"]), own
-            ).run()
+            ptx_warpgroups.run_cluster(
+                [
+                    Block(kernel, words, block[0], (x, 0, z), blocks, memory, dynamic, own)
+                    for z in range(blocks[2])
+                ]
+            )
         view = memory.bytes[: len(memory.bytes) // 4 * 4].view(np.float32)
         for i in Block.random.permutation(len(Block.sums)):
             place, values = Block.sums[i]

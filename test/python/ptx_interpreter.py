@@ -76,25 +76,36 @@ class Block:
         self.shared = np.full(-(-kernel.shared_bytes // 16) * 16, 0xFF, np.uint8)
         # By something that other threads have yet to do; then they try again.
         self.blocked = np.zeros(threads, bool)
+        self.waiting = np.zeros(threads, bool)
+        self.place = np.zeros(threads, np.int64)
         self.special = {"%tid.x": np.arange(threads), "%laneid": np.arange(threads) % WARP}
         for axis, at, count in zip("xyz", block, blocks):
             self.special[f"%ctaid.{axis}"] = np.full(threads, at)
             self.special[f"%nctaid.{axis}"] = np.full(threads, count)
 
     def run(self) -> None:
-        place = np.zeros(self.threads, np.int64)
-        waiting = np.zeros(self.threads, bool)
-        end = len(self.kernel.code)
+        self.go()
+        assert self.is_done(), "threads wait for each other"
+
+    def is_done(self) -> bool:
+        return bool((self.place >= len(self.kernel.code)).all())
+
+    def go(self, release: bool = True) -> bool:
+        """Goes on until all threads have ended or wait for something that none of
+        them does, and tells whether any went on. Unless `release`, those at a
+        barrier of the block stay there while others wait for something else."""
+        place, waiting, end = self.place, self.waiting, len(self.kernel.code)
+        moved = False
         while True:
             going = (place < end) & ~waiting & ~self.blocked
             if not going.any():
-                assert waiting.any() or not self.blocked.any(), "threads wait for each other"
-                if not waiting.any():
-                    return
+                if not waiting.any() or (self.blocked.any() and not release):
+                    return moved
                 assert (waiting | self.blocked)[place < end].all()
                 place[waiting] += 1
                 waiting[:] = False
                 continue
+            moved = True
             places = place[going]
             at = int(places[self.kernel.rank[places].argmin()])
             self.mask = going & (place == at)
@@ -277,6 +288,8 @@ class Block:
 
     def do_min(self, op, operands):
         self.arithmetic(operands, op[-1], np.minimum if "NaN" in op else np.fmin)
+        if "relu" in op:
+            self.set(operands[0], np.maximum(self.get(operands[0], op[-1]), 0), op[-1])
 
     def do_max(self, op, operands):
         self.arithmetic(operands, op[-1], np.maximum if "NaN" in op else np.fmax)

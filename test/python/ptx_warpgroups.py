@@ -57,6 +57,9 @@ class Block(ptx_interpreter.Block):
         self.maps = maps
         # Arrivals a phase, those to come, bytes to come, and the phase's parity.
         self.barriers: Dict[int, List[int]] = {}
+        # Blocks that meet, and how often each thread of this one has come there.
+        self.cluster: List[Block] = [self]
+        self.meetings = np.zeros(threads, np.int64)
 
     def raw(self, name: str) -> np.ndarray:
         if name in self.registers:
@@ -68,8 +71,9 @@ class Block(ptx_interpreter.Block):
         return super().raw(name)
 
     def execute(self, op: List[str], operands: List[str]) -> None:
+        self.rest = ""
         if operands and operands[0].startswith("::"):  # the rest of the instruction's name
-            operands = operands[1:]
+            self.rest, *operands = operands
         if op[0] == "setmaxnreg" or op[:2] in (["wgmma", "fence"], ["wgmma", "commit_group"]):
             return
         if op[:2] == ["wgmma", "wait_group"] or op[:3] == ["cp", "async", "wait_group"]:
@@ -84,6 +88,32 @@ class Block(ptx_interpreter.Block):
         if lane != "_":
             self.set_raw(lane, first)
         self.set_raw(elected, first == np.arange(self.threads) % WARP)
+
+    # Clusters ---------------------------------------------------------------
+
+    def do_mapa(self, op: List[str], operands: List[str]) -> None:
+        """Which block's memory it is stands above the place; there may be no such
+        block, if nobody goes there."""
+        place, block = self.raw(operands[1]), self.raw(operands[2])
+        self.set_raw(operands[0], place & np.uint64(0xFFFFFFFF) | block + np.uint64(1) << np.uint64(32))
+
+    def owner(self, operand: str, thread: int) -> Block:
+        """The block whose memory a thread names."""
+        number = int(self.addresses(operand)[thread]) >> 32
+        return self.cluster[number - 1] if number else self
+
+    def do_barrier(self, op: List[str], operands: List[str]) -> None:
+        assert op[1] == "cluster", op
+        if op[2] == "arrive":
+            self.meetings[self.mask] += 1
+            for block in self.cluster:
+                block.blocked[:] = False
+            return
+        least = min(
+            block.meetings[block.place < len(self.kernel.code)].min(initial=self.meetings.max())
+            for block in self.cluster
+        )
+        self.blocked |= self.mask & (self.meetings > least)
 
     # Barriers ---------------------------------------------------------------
 
@@ -116,12 +146,13 @@ class Block(ptx_interpreter.Block):
         else:
             assert op[1] == "arrive", op
             places = self.places(operands[1])
-            numbers = self.raw(operands[2])
+            numbers = self.raw(operands[2] if len(operands) > 2 else "1")
             for thread in active:
                 if op[2] == "expect_tx":
                     self.arrive(int(places[thread]), 1, -int(numbers[thread]))
                 else:
-                    self.arrive(int(places[thread]), int(numbers[thread]))
+                    owner = self.owner(operands[1], thread)
+                    owner.arrive(int(places[thread]), int(numbers[thread]))
 
     # Copies -----------------------------------------------------------------
 
@@ -155,12 +186,15 @@ class Block(ptx_interpreter.Block):
         made = self.maps[self.kernel.parameters[int(self.raw(name)[thread])]]
         first = [int(self.raw(each)[thread].astype(np.uint32).view(np.int32)) for each in coordinates]
         assert len(first) == len(made.sizes) and 2 * made.box[0] == ROW_BYTES
+        targets = [self]
+        if "multicast::cluster" in self.rest:
+            among = int(self.raw(operands[3])[thread])
+            targets = [block for i, block in enumerate(self.cluster) if among >> i & 1]
         target = int(self.places(operands[0])[thread])
         assert target % 1024 == 0, "a tile begins at a multiple of 1024 bytes"
         rows = np.indices(made.box[:0:-1]).reshape(len(made.box) - 1, -1)[::-1]
         columns = np.arange(ROW_BYTES)
         where = _swizzled(target + np.arange(rows.shape[1])[:, None] * ROW_BYTES + columns)
-        self.shared[where] = 0
         assert 0 <= first[0] < made.sizes[0]
         places = [each[:, None] + begin for each, begin in zip(rows, first[1:])]
         inside = first[0] + columns[None, :] // 2 < made.sizes[0]
@@ -170,8 +204,10 @@ class Block(ptx_interpreter.Block):
             address = address + place * stride
         inside = np.broadcast_to(inside, address.shape)
         memory = self.memory.check(address[inside], 1)
-        self.shared[where[inside]] = memory[address[inside] - self.memory.base]
-        self.arrive(int(self.places(operands[2])[thread]), 0, address.size)
+        for block in targets:
+            block.shared[where] = 0
+            block.shared[where[inside]] = memory[address[inside] - self.memory.base]
+            block.arrive(int(self.places(operands[2])[thread]), 0, address.size)
 
     # Products ---------------------------------------------------------------
 
@@ -239,6 +275,17 @@ class Block(ptx_interpreter.Block):
         for place, own in zip((where - self.memory.base) // 4, values):
             view[place : place + 4] += own
 
+    def do_st(self, op: List[str], operands: List[str]) -> None:
+        if op[1] != "async":
+            return super().do_st(op, operands)
+        assert self.rest.endswith("::bytes.u32"), self.rest
+        places, barriers = self.places(operands[0]), self.places(operands[2])
+        words = self.raw(operands[1]).astype(np.uint32)
+        for thread in np.flatnonzero(self.mask):
+            owner = self.owner(operands[0], thread)
+            owner.shared[places[thread] : places[thread] + 4] = words[thread : thread + 1].view(np.uint8)
+            owner.arrive(int(barriers[thread]), 0, 4)
+
     def do_atom(self, op: List[str], operands: List[str]) -> None:
         space, does, kind = op[1:]
         assert does == "add" and kind in ("u32", "f32"), op
@@ -259,14 +306,29 @@ class Block(ptx_interpreter.Block):
         self.set_raw(operands[0], old)
 
 
+def run_cluster(blocks: List[Block]) -> None:
+    """Runs the blocks of a cluster side by side."""
+    for block in blocks:
+        block.cluster = blocks
+    while not all(block.is_done() for block in blocks):
+        # All of them get as far as they can.
+        if not any([block.go(release=False) for block in blocks]):
+            assert any([block.go() for block in blocks]), "blocks wait for each other"
+
+
 def launch(
     kernel: Kernel, words: Sequence[int], threads: int, blocks: Tuple[int, ...], memory: Memory,
     dynamic: int, made: Iterator[TensorMap],
 ) -> None:  # fmt: skip
-    """Runs a grid, one block after the other. Takes the maps of the kernel from
-    those that were made."""
+    """Runs a grid, one cluster of blocks, along z, after the other. Takes the maps
+    of the kernel from those that were made."""
     maps = {
         name: next(made) for name, word in zip(kernel.parameters, words) if word == _WRITTEN
     }
     for x in range(blocks[0]):
-        Block(kernel, words, threads, (x, 0, 0), blocks, memory, dynamic, maps).run()
+        run_cluster(
+            [
+                Block(kernel, words, threads, (x, 0, z), blocks, memory, dynamic, maps)
+                for z in range(blocks[2])
+            ]
+        )

@@ -1,7 +1,7 @@
 """Sums that do not depend on their order, without a GPU: see exact_sums.py.
 
-Numbers of experts are no squares: groups of a grid make clusters of blocks, which the
-interpreter has not.
+Numbers of experts that are squares make groups of lines of a grid, and clusters of
+blocks.
 """
 
 import pytest
@@ -17,7 +17,16 @@ def run(run_on_fake_gpu):
     )
 
 
-@pytest.mark.parametrize("sizes", ["20, 48, 64, 6", "150, 110, 128, 9", "20, 1610, 320, 12"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "20, 48, 64, 6",
+        "150, 110, 128, 9",
+        "20, 1610, 320, 12",
+        "20, 49, 64, 6",
+        "150, 100, 128, 9",
+    ],
+)
 def test_sizes(run, sizes):
     run(f"check(make({sizes}), lambda again: again == 0)")
 

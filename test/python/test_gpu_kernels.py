@@ -87,6 +87,22 @@ def test_groups(check, sizes):
     check(f"check_forward{sizes}")
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "(20, (49, 64), 6)",
+        "(150, (100, 128), 40)",
+        "(300, (16, 320), 12, False, 3)",
+        "(3, (400, 64), 260)",
+        "(1, (9, 64), 2)",
+    ],
+)
+def test_groups_that_are_lines(check, sizes):
+    """Of a grid, by two blocks that share vectors: tiles of several slots and of
+    none, lines of a few pairs and of many, and tokens whose pairs are sorted."""
+    check(f"program = check_forward{sizes}\nassert '.reqnctapercluster 1, 1, 2' in program.ptx")
+
+
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize(
     "sizes",
