@@ -1,6 +1,6 @@
 //===- CostModelGPU.cpp - Which schedule is fastest on a GPU --------------===//
 //
-// Fitted to measurements; see docs/Rationale.md.
+// Fitted to measurements; see docs/GPU.md.
 //
 //===----------------------------------------------------------------------===//
 

@@ -1,6 +1,6 @@
 //===- CostModelLines.cpp - Rows and columns of a grid as groups ----------===//
 //
-// Fitted to measurements; see docs/Rationale.md.
+// Fitted to measurements; see docs/GPU.md.
 //
 //===----------------------------------------------------------------------===//
 
