@@ -110,9 +110,9 @@ struct AbsToAnd : OpRewritePattern<math::AbsFOp> {
 };
 
 /// True if `value` is the sum of an exponential and a constant not below 1.
-static bool isAboveOne(Value value) {
+static bool isAtLeastOne(Value value) {
   auto isExp = [](Value term) { return term.getDefiningOp<math::ExpOp>(); };
-  auto isOne = [](Value term) {
+  auto reachesOne = [](Value term) {
     if (auto broadcast = term.getDefiningOp<vector::BroadcastOp>())
       term = broadcast.getSource();
     FloatAttr constant;
@@ -124,8 +124,8 @@ static bool isAboveOne(Value value) {
            constant.getValueAsDouble() >= 1;
   };
   auto sum = value.getDefiningOp<arith::AddFOp>();
-  return sum && ((isExp(sum.getLhs()) && isOne(sum.getRhs())) ||
-                 (isOne(sum.getLhs()) && isExp(sum.getRhs())));
+  return sum && ((isExp(sum.getLhs()) && reachesOne(sum.getRhs())) ||
+                 (reachesOne(sum.getLhs()) && isExp(sum.getRhs())));
 }
 
 /// A quotient within two units in the last place. The one that is rounded to
@@ -138,8 +138,8 @@ struct DivToNVVM : OpRewritePattern<arith::DivFOp> {
                                 PatternRewriter &rewriter) const override {
     if (!isF32OrVector(op.getType()) || !isInKernel(op))
       return failure();
-    StringRef name = isAboveOne(op.getRhs()) ? "llvm.nvvm.div.approx.ftz.f"
-                                             : "llvm.nvvm.div.full";
+    StringRef name = isAtLeastOne(op.getRhs()) ? "llvm.nvvm.div.approx.ftz.f"
+                                               : "llvm.nvvm.div.full";
     rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(), name,
                                          {op.getLhs(), op.getRhs()}));
     return success();

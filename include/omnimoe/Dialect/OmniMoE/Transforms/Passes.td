@@ -271,8 +271,9 @@ def TilePass : Pass<"omnimoe-tile", "::mlir::func::FuncOp"> {
     most `ceil(T / threads)`, so that few tokens still use every thread. On a
     GPU a tile is one block of threads and always has the same number of tokens:
     the schedule's, 32 with a product of matrices, 64 if another of at most 64
-    columns has the same rows, or 4 where none says. A product that is added to a sum to tokens
-    has tiles of its own, whose size suits it. A sum to tokens whose schedule has a
+    columns has the same rows, as many as have 1,024 elements (32 at most) where all
+    operations are element-wise, or 4 where none says. A product that is added to a
+    sum to tokens has tiles of its own, whose size suits it. A sum to tokens whose schedule has a
     `column_tile` is cut along its columns as well, with these as the outer loop;
     products that its coefficients are made of stay in a tile of their own, since
     every slice would need them again. Products that follow a dispatch are in no tile:
