@@ -95,7 +95,8 @@ class Block(ptx_interpreter.Block):
         """Which block's memory it is stands above the place; there may be no such
         block, if nobody goes there."""
         place, block = self.raw(operands[1]), self.raw(operands[2])
-        self.set_raw(operands[0], place & np.uint64(0xFFFFFFFF) | block + np.uint64(1) << np.uint64(32))
+        above = block + np.uint64(1) << np.uint64(32)
+        self.set_raw(operands[0], place & np.uint64(0xFFFFFFFF) | above)
 
     def owner(self, operand: str, thread: int) -> Block:
         """The block whose memory a thread names."""
@@ -283,7 +284,8 @@ class Block(ptx_interpreter.Block):
         words = self.raw(operands[1]).astype(np.uint32)
         for thread in np.flatnonzero(self.mask):
             owner = self.owner(operands[0], thread)
-            owner.shared[places[thread] : places[thread] + 4] = words[thread : thread + 1].view(np.uint8)
+            word = words[thread : thread + 1].view(np.uint8)
+            owner.shared[places[thread] : places[thread] + 4] = word
             owner.arrive(int(barriers[thread]), 0, 4)
 
     def do_atom(self, op: List[str], operands: List[str]) -> None:
