@@ -295,9 +295,9 @@ def ConvertMathToNVVMApproxPass : Pass<"convert-math-to-nvvm-approx"> {
     hardware's `ex2.approx` is accurate to 2 units in the last place. `math.sqrt`
     becomes `sqrt.rn`, which is exact, and `math.absf` clears the sign bit.
     `arith.divf` becomes `div.full`, accurate to 2 units in the last place: the
-    quotient that is rounded to nearest branches for rare operands. By the sum of
-    an exponential and a constant not below 1, as in a sigmoid, it becomes
-    `div.approx.ftz`, as accurate, but 0 where it is below 2^-126. Operations
+    quotient that is rounded to nearest branches for rare operands. A sigmoid,
+    `1 / (1 + exp(x))`, or one times x, as in silu, becomes `div.approx.ftz`: as
+    accurate, but 0 where x is above 87.3 (magnitudes below 2^-119). Operations
     outside of kernels, and on other types than f32, are left alone.
 
     Before:

@@ -109,37 +109,51 @@ struct AbsToAnd : OpRewritePattern<math::AbsFOp> {
   }
 };
 
-/// True if `value` is the sum of an exponential and a constant not below 1.
-static bool isAtLeastOne(Value value) {
-  auto isExp = [](Value term) { return term.getDefiningOp<math::ExpOp>(); };
-  auto reachesOne = [](Value term) {
-    if (auto broadcast = term.getDefiningOp<vector::BroadcastOp>())
-      term = broadcast.getSource();
-    FloatAttr constant;
-    DenseElementsAttr elements;
-    if (matchPattern(term, m_Constant(&elements)) && elements.isSplat() &&
-        isa<FloatType>(elements.getElementType()))
-      return elements.getSplatValue<APFloat>().convertToDouble() >= 1;
-    return matchPattern(term, m_Constant(&constant)) &&
-           constant.getValueAsDouble() >= 1;
+/// The number that `value` is in all its elements.
+static std::optional<double> getSplat(Value value) {
+  if (auto broadcast = value.getDefiningOp<vector::BroadcastOp>())
+    value = broadcast.getSource();
+  FloatAttr constant;
+  if (matchPattern(value, m_Constant(&constant)))
+    return constant.getValueAsDouble();
+  DenseElementsAttr elements;
+  if (matchPattern(value, m_Constant(&elements)) && elements.isSplat() &&
+      isa<FloatType>(elements.getElementType()))
+    return elements.getSplatValue<APFloat>().convertToDouble();
+  return std::nullopt;
+}
+
+/// True for n / (1 + exp(x)) where n is 1, x or -x. The divisor is not small,
+/// and where it is above 2^126 the quotient is below 2^-119: n is below 89
+/// then.
+static bool isSigmoid(arith::DivFOp op) {
+  auto sum = op.getRhs().getDefiningOp<arith::AddFOp>();
+  if (!sum)
+    return false;
+  auto isOne = [](Value value) { return getSplat(value) == 1.0; };
+  Value term = isOne(sum.getLhs()) ? sum.getRhs() : sum.getLhs();
+  auto exp = term.getDefiningOp<math::ExpOp>();
+  if (!exp || !(isOne(sum.getLhs()) || isOne(sum.getRhs())))
+    return false;
+  auto getMagnitude = [](Value value) {
+    auto negation = value.getDefiningOp<arith::NegFOp>();
+    return negation ? negation.getOperand() : value;
   };
-  auto sum = value.getDefiningOp<arith::AddFOp>();
-  return sum && ((isExp(sum.getLhs()) && reachesOne(sum.getRhs())) ||
-                 (reachesOne(sum.getLhs()) && isExp(sum.getRhs())));
+  return isOne(op.getLhs()) ||
+         getMagnitude(op.getLhs()) == getMagnitude(exp.getOperand());
 }
 
 /// A quotient within two units in the last place. The one that is rounded to
 /// nearest has a branch for rare operands, which nothing is moved across. A
-/// sigmoid's divisor has no small magnitudes to scale: its reciprocal is
-/// enough, with 0 for what is below 2^-126.
+/// sigmoid takes the reciprocal, which is 0 of what is above 2^126.
 struct DivToNVVM : OpRewritePattern<arith::DivFOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(arith::DivFOp op,
                                 PatternRewriter &rewriter) const override {
     if (!isF32OrVector(op.getType()) || !isInKernel(op))
       return failure();
-    StringRef name = isAtLeastOne(op.getRhs()) ? "llvm.nvvm.div.approx.ftz.f"
-                                               : "llvm.nvvm.div.full";
+    StringRef name =
+        isSigmoid(op) ? "llvm.nvvm.div.approx.ftz.f" : "llvm.nvvm.div.full";
     rewriter.replaceOp(op, callIntrinsic(rewriter, op.getLoc(), name,
                                          {op.getLhs(), op.getRhs()}));
     return success();

@@ -95,9 +95,8 @@ Value BlockKernel::scanAll(Value size, llvm::function_ref<Value(Value)> value,
                            llvm::function_ref<void(Value, Value, Value)> body) {
   // A known size of a few numbers a thread takes one turn.
   std::optional<int64_t> known = getConstantIntValue(size);
-  int64_t each = known ? llvm::divideCeil(*known, numThreads) : 1;
-  if (each > kMostScannedAtOnce)
-    each = 1;
+  bool isOneTurn = known && *known <= kMostScannedAtOnce * numThreads;
+  int64_t each = isOneTurn ? llvm::divideCeil(*known, numThreads) : 1;
   auto turn = [&](Value base, Value earlier) -> Value {
     Value first = k.add(base, k.mul(thread, each)), sum = k.i32(0);
     SmallVector<Value> at, exist, own;
@@ -117,10 +116,10 @@ Value BlockKernel::scanAll(Value size, llvm::function_ref<Value(Value)> value,
     }
     return k.add(earlier, sums.total);
   };
-  if (known && *known <= each * numThreads)
+  if (isOneTurn)
     return turn(k.index(0), k.i32(0));
   return k
-      .loop(k.index(0), size, each * numThreads, ValueRange{k.i32(0)},
+      .loop(k.index(0), size, numThreads, ValueRange{k.i32(0)},
             [&](Value base, ValueRange carried) -> SmallVector<Value> {
               return {turn(base, carried[0])};
             })

@@ -95,43 +95,61 @@ gpu.module @quotient_kernels {
   }
 }
 
-// The divisor of a sigmoid is not below one: its reciprocal is enough. One that
-// may be, by whatever is added to the exponential, takes all of the quotient.
+// A sigmoid, and one times what it is of, take the reciprocal. It is 0 of a divisor
+// above 2^126, so that other numerators, which may be as large, and other divisors
+// take all of the quotient.
 // CHECK-LABEL: gpu.func @sigmoids
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"(%{{.*}}, %{{.*}}) : (f32, f32) -> f32
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"
-// CHECK: llvm.call_intrinsic "llvm.nvvm.div.full"
+// CHECK-COUNT-7: llvm.call_intrinsic "llvm.nvvm.div.approx.ftz.f"
+// CHECK-NOT: llvm.nvvm.div
+// CHECK: gpu.func @others
+// CHECK-NOT: llvm.nvvm.div.approx
+// CHECK-COUNT-4: llvm.call_intrinsic "llvm.nvvm.div.full"
 // CHECK-NOT: llvm.nvvm.div
 gpu.module @sigmoid_kernels {
-  gpu.func @sigmoids(%a: f32, %b: f32, %v: vector<2xf32>, %m: memref<3xf32>, %n: memref<2xvector<2xf32>>) kernel {
+  gpu.func @sigmoids(%x: f32, %v: vector<2xf32>, %m: memref<3xf32>, %n: memref<2xvector<2xf32>>) kernel {
     %c0 = arith.constant 0 : index
     %c1 = arith.constant 1 : index
     %c2 = arith.constant 2 : index
     %one = arith.constant 1.0 : f32
-    %half = arith.constant 0.5 : f32
     %ones = arith.constant dense<1.0> : vector<2xf32>
     %spread = vector.broadcast %one : f32 to vector<2xf32>
-    %e = math.exp %a : f32
+    %negated = arith.negf %x : f32
+    %e = math.exp %negated : f32
     %u = arith.addf %one, %e : f32
-    %q = arith.divf %b, %u : f32
-    memref.store %q, %m[%c0] : memref<3xf32>
+    %sigmoid = arith.divf %one, %u : f32
+    memref.store %sigmoid, %m[%c0] : memref<3xf32>
+    %silu = arith.divf %x, %u : f32
+    memref.store %silu, %m[%c1] : memref<3xf32>
+    %minus = arith.divf %negated, %u : f32
+    memref.store %minus, %m[%c2] : memref<3xf32>
     %ev = math.exp %v : vector<2xf32>
     %uv = arith.addf %ev, %ones : vector<2xf32>
     %qv = arith.divf %v, %uv : vector<2xf32>
     memref.store %qv, %n[%c0] : memref<2xvector<2xf32>>
     %us = arith.addf %ev, %spread : vector<2xf32>
-    %qs = arith.divf %v, %us : vector<2xf32>
+    %qs = arith.divf %spread, %us : vector<2xf32>
     memref.store %qs, %n[%c1] : memref<2xvector<2xf32>>
+    gpu.return
+  }
+  gpu.func @others(%x: f32, %y: f32, %m: memref<4xf32>) kernel {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c2 = arith.constant 2 : index
+    %c3 = arith.constant 3 : index
+    %one = arith.constant 1.0 : f32
+    %half = arith.constant 0.5 : f32
+    %e = math.exp %x : f32
+    %u = arith.addf %e, %one : f32
+    %large = arith.divf %y, %u : f32
+    memref.store %large, %m[%c0] : memref<4xf32>
     %h = arith.addf %e, %half : f32
-    %r = arith.divf %b, %h : f32
-    memref.store %r, %m[%c1] : memref<3xf32>
-    %k = arith.addf %a, %one : f32
-    %s = arith.divf %b, %k : f32
-    memref.store %s, %m[%c2] : memref<3xf32>
+    %shifted = arith.divf %x, %h : f32
+    memref.store %shifted, %m[%c1] : memref<4xf32>
+    %k = arith.addf %x, %one : f32
+    %plain = arith.divf %x, %k : f32
+    memref.store %plain, %m[%c2] : memref<4xf32>
+    %inverse = arith.divf %u, %x : f32
+    memref.store %inverse, %m[%c3] : memref<4xf32>
     gpu.return
   }
 }
