@@ -148,6 +148,7 @@ def ConvertOmniMoEDispatchToGPUPass :
     table of tokens and groups; three kernels add up along tokens and groups and
     write the slots; and a block for each token puts its pairs, and what they
     carry, where their slots begin. The pairs of a slot are in no fixed order then.
+    Numbers of pairs that nothing else reads are not written.
 
     Before:
     ```mlir
