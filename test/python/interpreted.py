@@ -23,6 +23,7 @@ from products import gathered_arguments, gathered_reference, gathered_text
 import omnimoe
 from omnimoe import TensorSpec
 from omnimoe._autodiff import backward_ir
+from omnimoe._build import Module
 
 TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3}
 
@@ -194,6 +195,31 @@ def check_mlp(tokens: int, hidden: int, inner: int) -> None:
     text = omnimoe.jit(omnimoe.mlp).program_text(specs)[0]
     for found, expected in zip(interpret(compiled(backward_ir(text)), [*arrays, dy]), gradients):
         close(found, expected, np.float32)
+
+
+def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int, kernels: int = 1) -> Any:
+    """A router and its projections: probabilities against float64, and what is
+    chosen by them exactly. Returns the program."""
+    rng = np.random.default_rng(tokens + hidden)
+    x, *gates = (rng.standard_normal((n, hidden)).astype(np.float16) for n in (tokens, rows, columns))
+    gates = [(gate * np.float16(hidden**-0.5)).astype(np.float16) for gate in gates]
+    module = Module("router")
+    values = [
+        module.argument(name, "f16", (size, hidden))
+        for name, size in (("x", None), ("rows", rows), ("columns", columns))
+    ]
+    logits = [module.log_softmax(module.linear(values[0], gate)) for gate in values[1:]]
+    chosen = module.route(*logits, top_k)
+    program = omnimoe.compile(module.text([*logits, *chosen]), target="sm_90a")
+    assert program.ptx.count(".entry") == kernels
+    *found, scores, ids = interpret(program, [x, *gates])
+    for probabilities, gate in zip(found, gates):
+        expected = reference.log_softmax(x.astype(np.float64) @ gate.T.astype(np.float64))
+        close(probabilities, torch.tensor(expected), np.float32)
+    expected_scores, expected_ids = reference.route(*found, top_k)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(scores, expected_scores)
+    return program
 
 
 DISPATCH = """

@@ -116,6 +116,21 @@ class Block(ptx_interpreter.Block):
         )
         self.blocked |= self.mask & (self.meetings > least)
 
+    def do_ld(self, op: List[str], operands: List[str]) -> None:
+        if not self.rest:
+            return super().do_ld(op, operands)
+        assert re.fullmatch(r"::cluster\.\w?32", self.rest), self.rest
+        value = np.zeros(self.threads, np.uint64)
+        owners = self.addresses(operands[1]) >> np.uint64(32)
+        before, places = self.mask, self.places(operands[1])
+        for number in np.unique(owners[before]):
+            owner = self.cluster[int(number) - 1] if number else self
+            own = before & (owners == number)
+            assert (places[own] % 4 == 0).all() and places[own].max() + 4 <= len(owner.shared)
+            words = owner.shared[: len(owner.shared) // 4 * 4].view(np.uint32)
+            value[own] = words[places[own] // 4]
+        self.set_raw(operands[0], value)
+
     # Barriers ---------------------------------------------------------------
 
     def places(self, operand: str) -> np.ndarray:

@@ -177,3 +177,17 @@ def test_products_of_gathered_rows(check, sizes):
     """Of tiles that are full or not, one or several of a block; some rows are
     none of the matrix."""
     check(f"check_gathered({sizes})")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "1, 128, 64, 64, 16",  # one token of a cluster's 64
+        "70, 136, 64, 48, 16",  # two clusters; a summed loop of two parts and a piece
+        "33, 1024, 33, 7, 32",  # each stage used twice
+        "65, 192, 64, 64, 512, 2",  # more choices than a warp of many has registers for
+        "40, 64, 64, 64, 16, 2",  # too short to be shared
+    ],
+)
+def test_router_and_its_projections(check, sizes):
+    check(f"check_router({sizes})")

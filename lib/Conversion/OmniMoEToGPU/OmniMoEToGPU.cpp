@@ -13,6 +13,7 @@
 
 #include "BlockEmitter.h"
 #include "ProductTile.h"
+#include "RouterTile.h"
 #include "RowTile.h"
 #include "WarpgroupProduct.h"
 #include "omnimoe/Conversion/Passes.h"
@@ -226,9 +227,16 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
     return forall.emitOpError(
         "must work on memrefs, and have at most two loops "
         "around a product, to become a kernel");
-  int64_t threads = rowTile     ? kRowTileThreads
+  std::optional<RouterTile> router;
+  if (rowTile)
+    router = matchRouterTile(forall, *rowTile);
+  int64_t threads = router      ? kRouterThreads
+                    : rowTile   ? kRowTileThreads
                     : isProduct ? kTileThreads
                                 : chooseThreads(forall);
+  // What the router writes to may be made in between.
+  if (router)
+    rewriter.moveOpBefore(forall, router->routes);
   rewriter.setInsertionPoint(forall);
   KernelBuilder k(forall.getLoc(), rewriter);
   // Tiles that are not of a product may be of many tokens and few columns, and
@@ -239,6 +247,8 @@ static LogicalResult convertForall(IRRewriter &rewriter, scf::ForallOp forall,
   bool loadsEarly = !forall->hasAttr(kManyTilesAttrName);
   gpu::LaunchOp launch = createLaunch(rewriter, k, forall, threads, parts,
                                       /*inRow=*/!isProduct, name);
+  if (router)
+    return emitRouterTile(k, launch, *router, *rowTile);
   if (rowTile)
     return emitRowTile(k, launch, *rowTile);
   if (isProduct)
@@ -346,6 +356,15 @@ struct ConvertOmniMoEToGPUPass
     scf::registerValueBoundsOpInterfaceExternalModels(registry);
   }
 
+  scf::ForallOp findForall() {
+    scf::ForallOp found;
+    getOperation()->walk([&](scf::ForallOp forall) {
+      found = forall;
+      return WalkResult::interrupt();
+    });
+    return found;
+  }
+
   void runOnOperation() override {
     IRRewriter rewriter(&getContext());
     SmallVector<GroupedMatmulOp> dispatched;
@@ -357,15 +376,13 @@ struct ConvertOmniMoEToGPUPass
       if (failed(tileByExpert(rewriter, matmul)))
         return signalPassFailure();
     wrapRest(rewriter, getOperation());
-    auto collectForalls = [&] {
-      SmallVector<scf::ForallOp> foralls;
-      getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
-      return foralls;
-    };
-    for (scf::ForallOp forall : collectForalls())
+    SmallVector<scf::ForallOp> foralls;
+    getOperation()->walk([&](scf::ForallOp op) { foralls.push_back(op); });
+    for (scf::ForallOp forall : foralls)
       versionByTiles(rewriter, forall,
                      getTarget(forall->getParentOfType<ModuleOp>()));
-    for (auto [index, forall] : llvm::enumerate(collectForalls())) {
+    // A kernel may take the tiles behind its own along.
+    for (int64_t index = 0; scf::ForallOp forall = findForall(); ++index) {
       auto function = forall->getParentOfType<FunctionOpInterface>();
       std::string name = (function.getName() + "_" + Twine(index)).str();
       TargetAttr target = getTarget(forall->getParentOfType<ModuleOp>());

@@ -47,8 +47,10 @@ public:
   /// Whether the thread's lane is odd, if each lane of an odd number has the
   /// fragments right behind those of the lane before it; null if not.
   virtual Value getIsOddOfPair() { return nullptr; }
-  /// Whether four neighbouring lanes hold one row, and all of it.
-  virtual bool holdsRows() { return false; }
+  /// How many neighbouring lanes hold one row together, and all of it; 0 if
+  /// rows are spread over warps.
+  virtual int64_t getLanesOfRow() { return 0; }
+  bool holdsRows() { return getLanesOfRow() > 0; }
   /// `sums` plus the product.
   virtual TileSums multiply(const MatrixProduct &product, TileSums sums) = 0;
 
@@ -63,15 +65,15 @@ class ReadySums : public TileMultiplier {
 public:
   ReadySums(KernelBuilder &k, int64_t fragmentWidth,
             SmallVector<Fragment> fragments, SmallVector<TileSums> sums,
-            Value isOddOfPair, bool areOfRow = false)
+            Value isOddOfPair, int64_t lanesOfRow = 0)
       : TileMultiplier(k, Value()), fragmentWidth(fragmentWidth),
         fragments(std::move(fragments)), sums(std::move(sums)),
-        isOddOfPair(isOddOfPair), areOfRow(areOfRow) {}
+        isOddOfPair(isOddOfPair), lanesOfRow(lanesOfRow) {}
 
   int64_t getFragmentWidth() const override { return fragmentWidth; }
   SmallVector<Fragment> getFragments() override { return fragments; }
   Value getIsOddOfPair() override { return isOddOfPair; }
-  bool holdsRows() override { return areOfRow; }
+  int64_t getLanesOfRow() override { return lanesOfRow; }
   TileSums multiply(const MatrixProduct &, TileSums) override {
     return sums[next++];
   }
@@ -81,7 +83,7 @@ private:
   SmallVector<Fragment> fragments;
   SmallVector<TileSums> sums;
   Value isOddOfPair;
-  bool areOfRow;
+  int64_t lanesOfRow;
   size_t next = 0;
 };
 

@@ -37,47 +37,25 @@ public:
     warp = arith::ShRUIOp::create(k, threadId, k.index(llvm::Log2_64(kWarp)));
   }
 
+  /// The warp's token is number `ownToken`, if there are as many.
+  void emitToken(Value ownToken,
+                 llvm::function_ref<Value(int64_t, Type)> reserve) {
+    reserveAll(reserve);
+    emitIfAny(ownToken);
+  }
+
   void emit(bool one) {
     auto launch = op->getParentOfType<gpu::LaunchOp>();
-    auto shared = [&](int64_t size, Type element) -> Value {
+    reserveAll([&](int64_t size, Type element) -> Value {
       auto space = gpu::AddressSpaceAttr::get(k.getContext(),
                                               gpu::AddressSpace::Workgroup);
       auto type = MemRefType::get({plan.tokensPerBlock, size}, element,
                                   MemRefLayoutAttrInterface(), space);
       return launch.addWorkgroupAttribution(type, op.getLoc());
-    };
-    int64_t room = plan.axisRoom();
-    Value keys = shared(plan.keyRoom(), k.getI64Type());
-    Value values = shared(2 * room, k.getF32Type());
-    Value ids = shared(2 * room, k.getI32Type());
-
+    });
+    if (one)
+      return emitIfAny(warp);
     Value tokens = memref::DimOp::create(k, op.getScores(), 0);
-    auto emitOne = [&](Value tokenOfWarp, Value laneOfWarp) {
-      token = k.toI32(tokenOfWarp);
-      lane = laneOfWarp;
-      isCol = k.compare(Predicate::uge, lane, k.i32(kAxisLanes));
-      axisLane = k.both(lane, k.i32(kAxisLanes - 1));
-      auto rows = k.getIndexAttr(0), cols = k.getIndexAttr(room);
-      axes = {emitPart(k, values, warp, rows, room),
-              emitPart(k, ids, warp, rows, room),
-              emitPart(k, values, warp, cols, room),
-              emitPart(k, ids, warp, cols, room)};
-      Value ofAxis = k.choose(isCol, k.index(room), k.index(0));
-      emitSortAxes(tokenOfWarp, emitPart(k, keys, warp, ofAxis, room),
-                   emitPart(k, values, warp, ofAxis, room),
-                   emitPart(k, ids, warp, ofAxis, room));
-      buffer = emitPart(k, keys, warp, k.getIndexAttr(0), plan.keyRoom());
-      emitChoose(emitPart(k, op.getScores(), tokenOfWarp, k.getIndexAttr(0),
-                          plan.topK),
-                 emitPart(k, op.getExperts(), tokenOfWarp, k.getIndexAttr(0),
-                          plan.topK));
-      syncWarp(k);
-    };
-    if (one) {
-      k.when(k.compare(Predicate::slt, warp, tokens),
-             [&] { emitOne(warp, warpLane); });
-      return;
-    }
     k.loop(warp, tokens, plan.tokensPerBlock, [&](Value token) {
       // What hangs on the lane alone would be moved out of the loop and fill
       // the registers from there.
@@ -86,6 +64,41 @@ public:
   }
 
 private:
+  void reserveAll(llvm::function_ref<Value(int64_t, Type)> reserve) {
+    keys = reserve(plan.keyRoom(), k.getI64Type());
+    values = reserve(2 * plan.axisRoom(), k.getF32Type());
+    ids = reserve(2 * plan.axisRoom(), k.getI32Type());
+  }
+
+  void emitIfAny(Value ownToken) {
+    Value tokens = memref::DimOp::create(k, op.getScores(), 0);
+    k.when(k.compare(Predicate::slt, ownToken, tokens),
+           [&] { emitOne(ownToken, warpLane); });
+  }
+
+  void emitOne(Value tokenOfWarp, Value laneOfWarp) {
+    token = k.toI32(tokenOfWarp);
+    lane = laneOfWarp;
+    isCol = k.compare(Predicate::uge, lane, k.i32(kAxisLanes));
+    axisLane = k.both(lane, k.i32(kAxisLanes - 1));
+    int64_t room = plan.axisRoom();
+    auto rows = k.getIndexAttr(0), cols = k.getIndexAttr(room);
+    axes = {emitPart(k, values, warp, rows, room),
+            emitPart(k, ids, warp, rows, room),
+            emitPart(k, values, warp, cols, room),
+            emitPart(k, ids, warp, cols, room)};
+    Value ofAxis = k.choose(isCol, k.index(room), k.index(0));
+    emitSortAxes(tokenOfWarp, emitPart(k, keys, warp, ofAxis, room),
+                 emitPart(k, values, warp, ofAxis, room),
+                 emitPart(k, ids, warp, ofAxis, room));
+    buffer = emitPart(k, keys, warp, k.getIndexAttr(0), plan.keyRoom());
+    emitChoose(emitPart(k, op.getScores(), tokenOfWarp, k.getIndexAttr(0),
+                        plan.topK),
+               emitPart(k, op.getExperts(), tokenOfWarp, k.getIndexAttr(0),
+                        plan.topK));
+    syncWarp(k);
+  }
+
   //===--- Axes -----------------------------------------------------------===//
 
   /// The logits of a token that a lane holds: entry i of lane l is number
@@ -410,6 +423,7 @@ private:
   RouteOp op;
   const RoutePlan &plan;
   Value warpLane, warp;
+  Value keys, values, ids; // shared memory, a row for each warp
   Value token, lane, isCol, axisLane; // within the code of a token
   SortedAxes axes;
   Value buffer; // of the warp, for keys
@@ -421,4 +435,10 @@ void omnimoe::emitRouteByWarps(KernelBuilder &k, RouteOp op,
                                const RoutePlan &plan, Value threadId,
                                bool one) {
   RouteByWarps(k, op, plan, threadId).emit(one);
+}
+
+void omnimoe::emitRouteOfWarp(
+    KernelBuilder &k, RouteOp op, const RoutePlan &plan, Value threadId,
+    Value token, llvm::function_ref<Value(int64_t, Type)> reserve) {
+  RouteByWarps(k, op, plan, threadId).emitToken(token, reserve);
 }

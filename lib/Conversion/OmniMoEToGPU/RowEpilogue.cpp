@@ -1,8 +1,7 @@
 //===- RowEpilogue.cpp - Reductions of rows in registers ------------------===//
 //
-// The part of TileEpilogue for tiles of which four neighbouring lanes hold a
-// row: a lane reduces what it has of it, and two shuffles bring the four
-// together.
+// The part of TileEpilogue for tiles of which neighbouring lanes hold a row: a
+// lane reduces what it has of it, and shuffles bring the lanes together.
 //
 //===----------------------------------------------------------------------===//
 
@@ -14,9 +13,6 @@
 
 using namespace mlir;
 using namespace mlir::omnimoe;
-
-/// Lanes that hold a row.
-static constexpr int64_t kLanesOfRow = 4;
 
 static bool hasIndices(linalg::LinalgOp op) {
   return !op.getBlock()->getOps<linalg::IndexOp>().empty();
@@ -87,7 +83,7 @@ void TileEpilogue::emitRowReduction(linalg::LinalgOp op) {
   for (Value input : op.getDpsInputs())
     if (auto type = dyn_cast<MemRefType>(input.getType());
         type && type.getRank() == 2 &&
-        type.getDimSize(1) != numSums() * kLanesOfRow)
+        type.getDimSize(1) != numSums() * multiplier.getLanesOfRow())
       columns = k.index(type.getDimSize(1));
 
   Block *payload = op.getBlock();
@@ -109,7 +105,8 @@ void TileEpilogue::emitRowReduction(linalg::LinalgOp op) {
                       next, value);
     value = next;
   }
-  for (int64_t distance = 1; distance < kLanesOfRow; distance *= 2)
+  for (int64_t distance = 1; distance < multiplier.getLanesOfRow();
+       distance *= 2)
     value = combine(value, gpu::ShuffleOp::create(k, value, distance, kWarp,
                                                   gpu::ShuffleMode::XOR)
                                .getShuffleResult());

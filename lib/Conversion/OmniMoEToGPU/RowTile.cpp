@@ -26,6 +26,8 @@ using namespace mlir::omnimoe;
 /// columns that one has of a row.
 static constexpr int64_t kShares = kRowTileThreads / kTileThreads;
 static constexpr int64_t kFragmentWidth = 2;
+/// Lanes that hold a row: those of a product of `mma.sync`.
+static constexpr int64_t kLanesOfRow = 4;
 
 /// True if the sums of `product` start at the zeros that are the only thing in
 /// its result before.
@@ -174,7 +176,7 @@ LogicalResult mlir::omnimoe::emitRowTile(KernelBuilder &k, gpu::LaunchOp launch,
     for (Operation *op : operations[number])
       op->moveBefore(block->getTerminator());
     ReadySums ready(k, kFragmentWidth, fragments, {sums},
-                    /*isOddOfPair=*/nullptr, /*areOfRow=*/true);
+                    /*isOddOfPair=*/nullptr, /*lanesOfRow=*/kLanesOfRow);
     if (failed(TileEpilogue(k, *block, ready).emit()))
       result = failure();
   };

@@ -90,12 +90,16 @@ static bool hasCopiableRows(Value value) {
                      tensor::ExpandShapeOp>(op);
 }
 
-bool mlir::omnimoe::canWarpgroupsMultiply(Value left, Value right) {
+bool mlir::omnimoe::canCopyTiles(Value left, Value right) {
   Type type = getElementTypeOrSelf(left.getType());
-  auto rightType = cast<ShapedType>(right.getType());
   return type == getElementTypeOrSelf(right.getType()) &&
          (type.isF16() || type.isBF16()) && hasCopiableRows(left) &&
-         hasCopiableRows(right) && !rightType.isDynamicDim(0) &&
+         hasCopiableRows(right);
+}
+
+bool mlir::omnimoe::canWarpgroupsMultiply(Value left, Value right) {
+  auto rightType = cast<ShapedType>(right.getType());
+  return canCopyTiles(left, right) && !rightType.isDynamicDim(0) &&
          rightType.getDimSize(0) % kPermutedColumns == 0 &&
          rightType.getDimSize(1) > 0;
 }
