@@ -53,11 +53,6 @@ class Block(ptx_warpgroups.Block):
     def do_sqrt(self, op: List[str], operands: List[str]) -> None:
         self.arithmetic(operands, op[-1], np.sqrt)
 
-    def do_redux(self, op: List[str], operands: List[str]) -> None:
-        assert op[1:] == ["sync", "max", "s32"] and self.mask.reshape(-1, 32).all(1).any(), op
-        values = self.get(operands[1], "s32").reshape(-1, ptx_interpreter.WARP)
-        self.set(operands[0], values.max(1).repeat(ptx_interpreter.WARP), "s32")
-
 
 def interpret(program: Any, arrays: Sequence[np.ndarray], seed: int) -> Dict[str, Any]:
     """The result, and how many tokens were computed twice. What is no number has

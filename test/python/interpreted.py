@@ -50,8 +50,13 @@ def interpret(
     given = [fake_gpu.to_gpu(array) for array in (*arrays, *results, workspace)]
     fake_gpu.clear()
     program.invoke(*given[:-1], workspace=given[-1])
-    memory = ptx_interpreter.Memory([(a.address, max(a.host.nbytes, 1)) for a in given])
     kernels = kernels_of(program)
+    tables = {name: fake_gpu.to_gpu(data) for name, data in ptx_kernels.tables(program.ptx).items()}
+    for kernel in kernels.values():
+        kernel.tables = {name: array.address for name, array in tables.items()}
+    memory = ptx_interpreter.Memory(
+        [(a.address, max(a.host.nbytes, 1)) for a in (*given, *tables.values())]
+    )
     maps = ptx_warpgroups.tensor_maps(fake_gpu.log())
     for launch in fake_gpu.launches():
         grid, block = (tuple(map(int, launch[name].split(","))) for name in ("grid", "block"))
@@ -197,9 +202,26 @@ def check_mlp(tokens: int, hidden: int, inner: int) -> None:
         close(found, expected, np.float32)
 
 
-def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int, kernels: int = 1) -> Any:
-    """A router and its projections: probabilities against float64, and what is
-    chosen by them exactly. Returns the program."""
+def check_route(tokens: int, rows: int, columns: int, top_k: int, steps: int = 0) -> None:
+    """A router alone: normal logits, or with `steps` multiples of the last bit of
+    a number below 2, so many of them."""
+    rng = np.random.default_rng(top_k)
+    logits = [rng.standard_normal((tokens, n)).astype(np.float32) for n in (rows, columns)]
+    if steps:
+        whole = [rng.integers(0, steps, each.shape) for each in logits]
+        logits = [(1 + each * 2.0**-23).astype(np.float32) for each in whole]
+    module = Module("route")
+    values = [module.argument(name, "f32", (None, n)) for name, n in (("r", rows), ("c", columns))]
+    program = omnimoe.compile(module.text(module.route(*values, top_k)), target="sm_90a")
+    scores, ids = interpret(program, logits)
+    expected_scores, expected_ids = reference.route(*logits, top_k)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(scores, expected_scores)
+
+
+def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int) -> None:
+    """A router and its projections in one kernel: probabilities against float64,
+    and what is chosen by them exactly."""
     rng = np.random.default_rng(tokens + hidden)
     x, *gates = (rng.standard_normal((n, hidden)).astype(np.float16) for n in (tokens, rows, columns))
     gates = [(gate * np.float16(hidden**-0.5)).astype(np.float16) for gate in gates]
@@ -211,7 +233,7 @@ def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int, 
     logits = [module.log_softmax(module.linear(values[0], gate)) for gate in values[1:]]
     chosen = module.route(*logits, top_k)
     program = omnimoe.compile(module.text([*logits, *chosen]), target="sm_90a")
-    assert program.ptx.count(".entry") == kernels
+    assert program.ptx.count(".entry") == 1
     *found, scores, ids = interpret(program, [x, *gates])
     for probabilities, gate in zip(found, gates):
         expected = reference.log_softmax(x.astype(np.float64) @ gate.T.astype(np.float64))
@@ -219,7 +241,6 @@ def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int, 
     expected_scores, expected_ids = reference.route(*found, top_k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_array_equal(scores, expected_scores)
-    return program
 
 
 DISPATCH = """

@@ -23,6 +23,8 @@ _COMPARE = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "lo": np.less, "hi": np.greater, "ls": np.less_equal,
     "hs": np.greater_equal, "neu": lambda a, b: ~np.equal(a, b), "equ": np.equal,
+    "ltu": lambda a, b: ~(a >= b), "leu": lambda a, b: ~(a > b), "gtu": lambda a, b: ~(a <= b),
+    "geu": lambda a, b: ~(a < b),
 }  # fmt: skip
 
 
@@ -144,6 +146,8 @@ class Block:
             return self.registers[name]
         if name in self.kernel.shared:
             value = self.kernel.shared[name]
+        elif name in self.kernel.tables:
+            value = self.kernel.tables[name]
         elif name.startswith("0f"):
             value = int(name[2:], 16)
         else:
@@ -385,8 +389,22 @@ class Block:
         self.set_raw(operands[0], bits.sum(1))
 
     def do_vote(self, op, operands):
-        assert op[2] == "ballot", op
-        self.by_warp(operands[0], self.raw(operands[1]).astype(bool), lambda bits, one: bits)
+        holds = self.raw(operands[1]).astype(bool)
+        if op[2] == "ballot":
+            return self.by_warp(operands[0], holds, lambda bits, one: bits)
+        assert op[2] == "any", op
+        any_of_warp = (holds & self.mask).reshape(-1, WARP).any(axis=1)
+        self.set_raw(operands[0], any_of_warp.repeat(WARP))
+
+    def do_redux(self, op, operands):
+        """Over the lanes that take part."""
+        function = {"max": np.maximum, "min": np.minimum, "add": np.add}[op[2]]
+        values = self.get(operands[1], op[3]).reshape(-1, WARP)
+        taking = self.mask.reshape(-1, WARP)
+        found = np.zeros_like(values)
+        for warp in np.flatnonzero(taking.any(axis=1)):
+            found[warp] = function.reduce(values[warp][taking[warp]])
+        self.set(operands[0], found.reshape(-1), op[3])
 
     def do_match(self, op, operands):
         assert op[2] == "any", op

@@ -16,6 +16,8 @@ class Kernel:
         self.labels: Dict[str, int] = {}
         self.shared: Dict[str, int] = {}
         self.shared_bytes = 0
+        # Where the tables are that the text holds besides.
+        self.tables: Dict[str, int] = {}
         body = text[text.index("{") + 1 :]
         for line in body.splitlines():
             line = line.split("//")[0].strip()
@@ -87,3 +89,14 @@ class Kernel:
 def kernels(ptx: str) -> Dict[str, Kernel]:
     parts = re.split(r"\.visible \.entry ", ptx)[1:]
     return {part.split("(")[0]: Kernel(part.split("(")[0], part) for part in parts}
+
+
+def tables(ptx: str) -> Dict[str, np.ndarray]:
+    """The bytes of a text's constant data, by their names; zeros at the end are
+    not written."""
+    found = re.findall(r"\.global \.align \d+ \.b8 (\w+)\[(\d+)\] = \{([^}]*)\};", ptx)
+    made = {name: np.zeros(int(size), np.uint8) for name, size, _ in found}
+    for name, _, text in found:
+        values = text.split(",")
+        made[name][: len(values)] = values
+    return made

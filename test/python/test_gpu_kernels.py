@@ -184,10 +184,23 @@ def test_products_of_gathered_rows(check, sizes):
     [
         "1, 128, 64, 64, 16",  # one token of a cluster's 64
         "70, 136, 64, 48, 16",  # two clusters; a summed loop of two parts and a piece
-        "33, 1024, 33, 7, 32",  # each stage used twice
-        "65, 192, 64, 64, 512, 2",  # more choices than a warp of many has registers for
-        "40, 64, 64, 64, 16, 2",  # too short to be shared
+        "33, 1152, 33, 7, 32",  # more steps than stages
     ],
 )
 def test_router_and_its_projections(check, sizes):
     check(f"check_router({sizes})")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "9, 64, 48, 16",
+        "9, 64, 48, 16, 20",
+        "4, 64, 64, 5, 1000",
+        "5, 33, 20, 24, 2",
+        "4, 70, 90, 40, 1000",
+    ],
+)
+def test_route(check, sizes):
+    """Logits and sums that are equal, or equal but for their last bits."""
+    check(f"check_route({sizes})")

@@ -113,11 +113,16 @@ void emitExactChoice(KernelBuilder &k, const RoutePlan &plan, ThreadTeam &team,
 /// token after the other.
 void emitRouteByWarps(KernelBuilder &k, RouteOp op, const RoutePlan &plan,
                       Value threadId, bool one);
+/// Where the logits of a warp's token are: in a row of two matrices.
+struct LogitRows {
+  Value rows, cols, number;
+};
 /// The same for one token, by a warp: the shared memory of all warps comes from
 /// `reserve`, which makes a memref of so many elements for each.
 void emitRouteOfWarp(
     KernelBuilder &k, RouteOp op, const RoutePlan &plan, Value threadId,
-    Value token, llvm::function_ref<Value(int64_t size, Type type)> reserve);
+    Value token, const LogitRows &logits,
+    llvm::function_ref<Value(int64_t size, Type type)> reserve);
 void emitRouteByBlock(KernelBuilder &k, RouteOp op, const RoutePlan &plan,
                       Value threadId);
 

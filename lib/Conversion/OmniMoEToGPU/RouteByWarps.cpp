@@ -38,10 +38,10 @@ public:
   }
 
   /// The warp's token is number `ownToken`, if there are as many.
-  void emitToken(Value ownToken,
+  void emitToken(Value ownToken, const LogitRows &ownLogits,
                  llvm::function_ref<Value(int64_t, Type)> reserve) {
     reserveAll(reserve);
-    emitIfAny(ownToken);
+    emitIfAny(ownToken, ownLogits);
   }
 
   void emit(bool one) {
@@ -54,12 +54,13 @@ public:
       return launch.addWorkgroupAttribution(type, op.getLoc());
     });
     if (one)
-      return emitIfAny(warp);
+      return emitIfAny(warp, getLogits(warp));
     Value tokens = memref::DimOp::create(k, op.getScores(), 0);
     k.loop(warp, tokens, plan.tokensPerBlock, [&](Value token) {
       // What hangs on the lane alone would be moved out of the loop and fill
       // the registers from there.
-      emitOne(token, k.both(keepInLoop(k, warpLane), k.i32(kWarp - 1)));
+      emitOne(token, getLogits(token),
+              k.both(keepInLoop(k, warpLane), k.i32(kWarp - 1)));
     });
   }
 
@@ -70,14 +71,19 @@ private:
     ids = reserve(2 * plan.axisRoom(), k.getI32Type());
   }
 
-  void emitIfAny(Value ownToken) {
-    Value tokens = memref::DimOp::create(k, op.getScores(), 0);
-    k.when(k.compare(Predicate::slt, ownToken, tokens),
-           [&] { emitOne(ownToken, warpLane); });
+  LogitRows getLogits(Value ownToken) {
+    return {op.getRowLogits(), op.getColLogits(), ownToken};
   }
 
-  void emitOne(Value tokenOfWarp, Value laneOfWarp) {
-    token = k.toI32(tokenOfWarp);
+  void emitIfAny(Value ownToken, const LogitRows &ownLogits) {
+    Value tokens = memref::DimOp::create(k, op.getScores(), 0);
+    k.when(k.compare(Predicate::slt, ownToken, tokens),
+           [&] { emitOne(ownToken, ownLogits, warpLane); });
+  }
+
+  void emitOne(Value tokenOfWarp, const LogitRows &ownLogits,
+               Value laneOfWarp) {
+    logits = ownLogits;
     lane = laneOfWarp;
     isCol = k.compare(Predicate::uge, lane, k.i32(kAxisLanes));
     axisLane = k.both(lane, k.i32(kAxisLanes - 1));
@@ -88,7 +94,7 @@ private:
             emitPart(k, values, warp, cols, room),
             emitPart(k, ids, warp, cols, room)};
     Value ofAxis = k.choose(isCol, k.index(room), k.index(0));
-    emitSortAxes(tokenOfWarp, emitPart(k, keys, warp, ofAxis, room),
+    emitSortAxes(emitPart(k, keys, warp, ofAxis, room),
                  emitPart(k, values, warp, ofAxis, room),
                  emitPart(k, ids, warp, ofAxis, room));
     buffer = emitPart(k, keys, warp, k.getIndexAttr(0), plan.keyRoom());
@@ -103,7 +109,7 @@ private:
 
   /// The logits of a token that a lane holds: entry i of lane l is number
   /// i * kAxisLanes + l.
-  SmallVector<Value> loadAxis(Value logits, Value token, int64_t count) {
+  SmallVector<Value> loadAxis(Value ofAxis, int64_t count) {
     SmallVector<Value> loaded;
     for (int64_t i = 0; i < plan.axisKeys; ++i) {
       int64_t first = i * kAxisLanes;
@@ -114,17 +120,16 @@ private:
       Value number = k.add(axisLane, first);
       if (first + kAxisLanes > count)
         number = k.min(number, k.i32(count - 1));
-      loaded.push_back(k.load(logits, {token, k.toIndex(number)}));
+      loaded.push_back(k.load(ofAxis, {logits.number, k.toIndex(number)}));
     }
     return loaded;
   }
 
-  void emitSortAxes(Value token, Value buffer, Value values, Value ids) {
+  void emitSortAxes(Value buffer, Value values, Value ids) {
     SmallVector<Type> types(plan.axisKeys, k.getF32Type());
-    ResultRange logits = k.branch(
-        types, isCol,
-        [&] { return loadAxis(op.getColLogits(), token, plan.numCols); },
-        [&] { return loadAxis(op.getRowLogits(), token, plan.numRows); });
+    ResultRange loaded = k.branch(
+        types, isCol, [&] { return loadAxis(logits.cols, plan.numCols); },
+        [&] { return loadAxis(logits.rows, plan.numRows); });
     int64_t shortAxis = std::min(plan.numRows, plan.numCols);
     int64_t longAxis = std::max(plan.numRows, plan.numCols);
     Value count =
@@ -132,7 +137,7 @@ private:
             ? k.i32(plan.numRows)
             : k.choose(isCol, k.i32(plan.numCols), k.i32(plan.numRows));
     SmallVector<Value> keys;
-    for (auto [i, logit] : llvm::enumerate(logits)) {
+    for (auto [i, logit] : llvm::enumerate(loaded)) {
       int64_t first = i * kAxisLanes;
       if (first >= longAxis) {
         keys.push_back(emitPadding(k));
@@ -272,10 +277,9 @@ private:
 
   /// True if what belongs to logit `id` ranks before what belongs to `other`,
   /// or is the same: it has the higher logit or, of equal ones, the lower id.
-  Value ranksFirst(Value logits, Value id, Value other) {
+  Value ranksFirst(Value ofAxis, Value id, Value other) {
     auto load = [&](Value at) {
-      return emitCleanLogit(k,
-                            k.load(logits, {k.toIndex(token), k.toIndex(at)}));
+      return emitCleanLogit(k, k.load(ofAxis, {logits.number, k.toIndex(at)}));
     };
     Value own = load(id), its = load(other);
     Value higher = arith::CmpFOp::create(k, FloatPredicate::OGT, own, its);
@@ -293,9 +297,9 @@ private:
 
   /// True if a pair beats another, or is the same.
   Value beats(Value id, Value other) {
-    Value inRow = ranksFirst(op.getRowLogits(), rowOf(id), rowOf(other));
+    Value inRow = ranksFirst(logits.rows, rowOf(id), rowOf(other));
     return k.both(inRow,
-                  ranksFirst(op.getColLogits(), colOf(id), colOf(other)));
+                  ranksFirst(logits.cols, colOf(id), colOf(other)));
   }
 
   Value loadId(Value place) {
@@ -319,8 +323,8 @@ private:
     Value row = rowOf(id), otherRow = rowOf(other);
     Value sameRow = k.compare(Predicate::eq, row, otherRow);
     Value inGrid = k.choose(
-        sameRow, ranksFirst(op.getColLogits(), colOf(id), colOf(other)),
-        ranksFirst(op.getRowLogits(), row, otherRow));
+        sameRow, ranksFirst(logits.cols, colOf(id), colOf(other)),
+        ranksFirst(logits.rows, row, otherRow));
     Value sameKey = k.compare(Predicate::eq, tieKey, otherTieKey);
     return k.either(k.compare(Predicate::slt, tieKey, otherTieKey),
                     k.both(sameKey, inGrid));
@@ -424,7 +428,8 @@ private:
   const RoutePlan &plan;
   Value warpLane, warp;
   Value keys, values, ids; // shared memory, a row for each warp
-  Value token, lane, isCol, axisLane; // within the code of a token
+  LogitRows logits; // of the token that code is emitted for
+  Value lane, isCol, axisLane;
   SortedAxes axes;
   Value buffer; // of the warp, for keys
 };
@@ -439,6 +444,7 @@ void omnimoe::emitRouteByWarps(KernelBuilder &k, RouteOp op,
 
 void omnimoe::emitRouteOfWarp(
     KernelBuilder &k, RouteOp op, const RoutePlan &plan, Value threadId,
-    Value token, llvm::function_ref<Value(int64_t, Type)> reserve) {
-  RouteByWarps(k, op, plan, threadId).emitToken(token, reserve);
+    Value token, const LogitRows &logits,
+    llvm::function_ref<Value(int64_t, Type)> reserve) {
+  RouteByWarps(k, op, plan, threadId).emitToken(token, logits, reserve);
 }

@@ -29,7 +29,7 @@ static_assert(kOwnRows * kWarp == kRouterThreads);
 /// Elements of the summed loop in a stage: a swizzled row.
 static constexpr int64_t kDepth = kWarpgroupTileDepth;
 /// Stages of the ring, at most; their alignment is for swizzling.
-static constexpr int64_t kMostStages = 6, kStageAlignment = 1024;
+static constexpr int64_t kMostStages = 8, kStageAlignment = 1024;
 /// A warpgroup for each product; the warp behind them copies.
 static constexpr int64_t kProducts = 2, kWarpsOfGroup = 4;
 static constexpr int64_t kConsumerWarps = kProducts * kWarpsOfGroup;
@@ -117,7 +117,7 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   RouterTile tile{routes, route,
                   planRoute(route.getNumRows(), route.getNumCols(),
                             route.getTopK()),
-                  Value(), {}, {}};
+                  Value(), {}, {}, {}};
   if (!tile.plan.warpPerToken || tile.plan.axisKeys > kMaxShuffledKeys ||
       tile.plan.candidateKeys > kMostCandidateKeys)
     return std::nullopt;
@@ -130,21 +130,22 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
       return std::nullopt;
     tile.matrices.push_back(product.right->get());
   }
-  DenseSet<Value> made;
+  DenseMap<Value, Value> made;
   for (auto op : projections.getBody()->getOps<linalg::LinalgOp>())
     for (Value init : op.getDpsInits())
       if (Value matrix = getMatrixOfRows(init, row))
-        made.insert(matrix);
+        made[matrix] = init;
   for (Value operand : route->getOperands()) {
     Value matrix = getMatrixOfRows(operand, routes.getInductionVar(0));
     if (!matrix || !routes.isDefinedOutsideOfLoop(matrix))
       return std::nullopt;
     tile.operands.push_back(matrix);
   }
-  Value rowLogits = tile.operands[0];
-  bool readsThem =
-      made.contains(rowLogits) && made.contains(tile.operands[1]) &&
-      haveSameTokens(projections, routes, rowLogits);
+  for (size_t axis : {0, 1})
+    tile.logits.push_back(made.lookup(tile.operands[axis]));
+  bool readsThem = llvm::all_of(tile.logits, [](Value memref) {
+    return memref != nullptr;
+  }) && haveSameTokens(projections, routes, tile.operands.front());
   return readsThem ? std::optional(tile) : std::nullopt;
 }
 
@@ -161,15 +162,18 @@ public:
   int64_t getSharedBytes() const {
     return kStageAlignment +
            std::max(stages * stageBytes,
-                    partBytes + kOwnRows * getBytesOfToken(tile.plan));
+                    partBytes + kOwnRows * (getBytesOfToken(tile.plan) +
+                                            kProducts * columns *
+                                                int64_t(sizeof(float))));
   }
   LogicalResult emit();
 
 private:
   void emitProducer();
   void emitConsumer();
-  LogicalResult emitLogits();
-  void emitRoute();
+  FailureOr<LogitRows> emitLogits();
+  Value reserve(int64_t size, Type type);
+  void emitRoute(const LogitRows &logits);
 
   KernelBuilder &k;
   gpu::LaunchOp launch;
@@ -185,6 +189,8 @@ private:
   Value thread, warp, lane, group, part, firstRow;
   Value ownRow; ///< of the tile, which the warp has
   Value base;   ///< the stages, then the sums
+  Value shared; ///< all memory of the block, of which `reserved` bytes are used
+  int64_t reserved;
 };
 } // namespace
 
@@ -214,6 +220,12 @@ RouterKernel::RouterKernel(KernelBuilder &k, gpu::LaunchOp launch,
   firstRow = k.mul(k.toI32(launch.getBlockIds().x), kRows);
   ownRow = k.add(k.mul(part, kOwnRows), warp);
   base = getAlignedSharedMemory(k, kStageAlignment);
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  shared = gpu::DynamicSharedMemoryOp::create(
+      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
+                         MemRefLayoutAttrInterface(), space));
+  reserved = kStageAlignment + partBytes;
 }
 
 /// What the operands do not have, beyond the last token or the summed loop, is
@@ -285,8 +297,23 @@ void RouterKernel::emitConsumer() {
     }
 }
 
+/// A row for each of the block's tokens, where stages were.
+Value RouterKernel::reserve(int64_t size, Type type) {
+  auto space =
+      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
+  Value view = memref::ViewOp::create(
+      k,
+      MemRefType::get({kOwnRows, size}, type, MemRefLayoutAttrInterface(),
+                      space),
+      shared, k.index(reserved), /*sizes=*/ValueRange{});
+  reserved += kOwnRows * size * type.getIntOrFloatBitWidth() / 8;
+  return view;
+}
+
 /// Makes the logits of the sums of both blocks, by the operations of the tile.
-LogicalResult RouterKernel::emitLogits() {
+/// The warp will find those of its token in shared memory, or where the tile
+/// stores them.
+FailureOr<LogitRows> RouterKernel::emitLogits() {
   SmallVector<TileSums> sums;
   SmallVector<Fragment> fragments;
   Value row = k.toIndex(ownRow), column = k.toIndex(lane);
@@ -307,35 +334,34 @@ LogicalResult RouterKernel::emitLogits() {
     op->moveBefore(body.getTerminator());
   ReadySums ready(k, /*fragmentWidth=*/1, fragments, std::move(sums),
                   /*isOddOfPair=*/nullptr, /*lanesOfRow=*/kWarp);
-  LogicalResult result = TileEpilogue(k, body, ready).emit();
+  TileEpilogue epilogue(k, body, ready);
+  if (failed(epilogue.emit()))
+    return failure();
   k.setInsertionPoint(body.getTerminator());
-  return result;
+  SmallVector<Value, 2> found;
+  for (Value memref : tile.logits)
+    if (const TileSums *values = epilogue.getStored(memref)) {
+      found.push_back(reserve(columns, k.getF32Type()));
+      for (auto [value, fragment] : llvm::zip(*values, fragments))
+        k.store(value, found.back(), {k.toIndex(warp), fragment.column});
+    }
+  if (found.size() == kProducts)
+    return LogitRows{found[0], found[1], k.toIndex(warp)};
+  return LogitRows{tile.operands[0], tile.operands[1],
+                   k.toIndex(k.add(firstRow, ownRow))};
 }
 
-/// Lets the warp choose its token's experts. Its lanes see the logits that they
-/// have stored.
-void RouterKernel::emitRoute() {
+/// Lets the warp choose its token's experts. Its lanes see what they have stored
+/// of the logits.
+void RouterKernel::emitRoute(const LogitRows &logits) {
   IRMapping mapping;
   mapping.map(tile.route->getOperands(), tile.operands);
   auto route = cast<RouteOp>(k.clone(*tile.route, mapping));
   NVVM::SyncWarpOp::create(k, k.i32(-1));
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  Value shared = gpu::DynamicSharedMemoryOp::create(
-      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
-                         MemRefLayoutAttrInterface(), space));
-  int64_t offset = kStageAlignment + partBytes;
-  auto reserve = [&](int64_t size, Type type) -> Value {
-    Value view = memref::ViewOp::create(
-        k,
-        MemRefType::get({kOwnRows, size}, type, MemRefLayoutAttrInterface(),
-                        space),
-        shared, k.index(offset), /*sizes=*/ValueRange{});
-    offset += kOwnRows * size * type.getIntOrFloatBitWidth() / 8;
-    return view;
-  };
-  emitRouteOfWarp(k, route, tile.plan, launch.getThreadIds().x,
-                  k.toIndex(k.add(firstRow, ownRow)), reserve);
+  emitRouteOfWarp(
+      k, route, tile.plan, launch.getThreadIds().x,
+      k.toIndex(k.add(firstRow, ownRow)), logits,
+      [&](int64_t size, Type type) { return reserve(size, type); });
   route.erase();
 }
 
@@ -354,9 +380,10 @@ LogicalResult RouterKernel::emit() {
       k.compare(arith::CmpIPredicate::ult, group, k.i32(kProducts)),
       [&] { emitConsumer(); }, [&] { k.when(copies, [&] { emitProducer(); }); });
   meetInCluster(k);
-  if (failed(emitLogits()))
+  FailureOr<LogitRows> logits = emitLogits();
+  if (failed(logits))
     return failure();
-  emitRoute();
+  emitRoute(*logits);
   leaveCluster(k);
   return success();
 }

@@ -38,6 +38,8 @@ struct RouterTile {
   SmallVector<Value, 2> matrices; ///< by these
   /// What the router takes and gives, of all tokens, in its operands' order.
   SmallVector<Value, 4> operands;
+  /// What a tile of `projections` writes of the two that the router takes.
+  SmallVector<Value, 2> logits;
 };
 
 /// The router behind `projections`, whose tiles are `rows`, if a kernel can

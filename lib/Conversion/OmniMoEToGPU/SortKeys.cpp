@@ -1,7 +1,9 @@
 //===- SortKeys.cpp - Sorting by the lanes of a warp ----------------------===//
 //
 // Few keys a lane are compared across lanes by shuffles, in Batcher's bitonic
-// sorter. More are sorted within each lane by a network, then runs of lanes are
+// sorter: first short ones, which are the values but for their last bits and
+// the number of a key, then what these stand for, until all are in order. More
+// are sorted within each lane by a network, then runs of lanes are
 // merged pair by pair in shared memory: each lane finds by binary search where
 // its part of the result begins in both runs, and merges that many keys one
 // after the other.
@@ -79,11 +81,16 @@ Value omnimoe::emitPadding(KernelBuilder &k) {
 // Within a lane, and by shuffles
 //===----------------------------------------------------------------------===//
 
-/// Puts the higher of two keys into the first place. The lower one is what the
-/// higher one leaves of both: LLVM would make a minimum of a choice, which
-/// compares a second time.
+/// Puts the higher of two keys into the first place. The lower one of long ones
+/// is what the higher one leaves of both: LLVM would make a minimum of a choice,
+/// which compares a second time.
 static void exchange(KernelBuilder &k, Value &first, Value &second) {
   Value high = k.max(first, second);
+  if (first.getType().isInteger(32)) {
+    second = k.min(first, second);
+    first = high;
+    return;
+  }
   Value both = arith::XOrIOp::create(k, first, second);
   second = arith::XOrIOp::create(k, both, high);
   first = high;
@@ -107,6 +114,26 @@ static void sortLane(KernelBuilder &k, SmallVectorImpl<Value> &keys) {
   }
 }
 
+/// `key` of another lane, by a shuffle for each half of a long one.
+static Value shuffleKey(KernelBuilder &k, Value key, int64_t distance,
+                        gpu::ShuffleMode mode) {
+  auto move = [&](Value word) {
+    return gpu::ShuffleOp::create(k, word, distance, kWarp, mode)
+        .getShuffleResult();
+  };
+  if (key.getType().isInteger(32))
+    return move(key);
+  return join(k, move(lowHalf(k, key)), move(highHalf(k, key)));
+}
+
+/// The lower of two keys if `isUpper`, else the higher.
+static Value keepOne(KernelBuilder &k, Value own, Value other, Value isUpper) {
+  if (own.getType().isInteger(32))
+    return k.choose(isUpper, k.min(other, own), k.max(other, own));
+  Value higher = k.compare(Predicate::sgt, other, own);
+  return k.choose(arith::XOrIOp::create(k, higher, isUpper), other, own);
+}
+
 /// Compares the places whose numbers differ in the bits of `mask`; every
 /// comparison puts the higher key into the lower place.
 static void compareExchange(KernelBuilder &k, SmallVectorImpl<Value> &keys,
@@ -123,25 +150,96 @@ static void compareExchange(KernelBuilder &k, SmallVectorImpl<Value> &keys,
   Value isUpper = k.compare(Predicate::ne, side, k.i32(0));
   SmallVector<Value> before(keys.begin(), keys.end());
   for (int64_t i = 0; i < count; ++i) {
-    Value sent = before[i ^ keyMask];
-    Value other = join(k, shuffleXor(k, lowHalf(k, sent), laneMask, kWarp),
-                       shuffleXor(k, highHalf(k, sent), laneMask, kWarp));
-    Value higher = k.compare(Predicate::sgt, other, before[i]);
-    keys[i] =
-        k.choose(arith::XOrIOp::create(k, higher, isUpper), other, before[i]);
+    Value other = shuffleKey(k, before[i ^ keyMask], laneMask,
+                             gpu::ShuffleMode::XOR);
+    keys[i] = keepOne(k, before[i], other, isUpper);
   }
 }
 
 /// A merge of two sorted runs begins by comparing their places from opposite
 /// ends. Places are blocked, so that most comparisons are within a lane.
-static void sortByShuffles(KernelBuilder &k, SmallVectorImpl<Value> &keys,
-                           Value lane, int64_t lanes) {
+static void sortBitonic(KernelBuilder &k, SmallVectorImpl<Value> &keys,
+                        Value lane, int64_t lanes) {
   int64_t places = keys.size() * lanes;
   for (int64_t run = 2; run <= places; run *= 2) {
     compareExchange(k, keys, lane, run - 1);
     for (int64_t stride = run / 4; stride > 0; stride /= 2)
       compareExchange(k, keys, lane, stride);
   }
+}
+
+namespace {
+/// Keys of a group of lanes, and what the lanes beside have next to a lane's.
+struct Neighbours {
+  Neighbours(KernelBuilder &k, ValueRange keys, Value lane, int64_t lanes)
+      : isFirst(k.compare(Predicate::eq, lane, k.i32(0))),
+        isLast(k.compare(Predicate::eq, lane, k.i32(lanes - 1))),
+        before(shuffleKey(k, keys.back(), 1, gpu::ShuffleMode::UP)),
+        behind(shuffleKey(k, keys.front(), 1, gpu::ShuffleMode::DOWN)) {}
+
+  Value isFirst, isLast; ///< of the group
+  Value before, behind;  ///< the last of the lane before, the first of the next
+};
+} // namespace
+
+/// Whether some lane's keys, or its last and the next one's first, are not in
+/// order.
+static Value isUnsorted(KernelBuilder &k, ValueRange keys, Value lane,
+                        int64_t lanes) {
+  Neighbours beside(k, keys, lane, lanes);
+  Value found = k.both(
+      k.compare(Predicate::slt, keys.back(), beside.behind),
+      arith::XOrIOp::create(k, beside.isLast, k.integer(k.getI1Type(), 1)));
+  for (size_t i = 1; i < keys.size(); ++i)
+    found = k.either(found, k.compare(Predicate::slt, keys[i - 1], keys[i]));
+  return anyLane(k, found);
+}
+
+/// One round of a transposition sort of at least two keys a lane: neighbours
+/// within each lane, then across lanes.
+static void transpose(KernelBuilder &k, SmallVectorImpl<Value> &keys,
+                      Value lane, int64_t lanes) {
+  for (size_t first : {0, 1})
+    for (size_t i = first; i + 1 < keys.size(); i += 2)
+      exchange(k, keys[i], keys[i + 1]);
+  Neighbours beside(k, keys, lane, lanes);
+  keys.back() = k.choose(beside.isLast, keys.back(),
+                         k.max(keys.back(), beside.behind));
+  keys.front() = k.choose(beside.isFirst, keys.front(),
+                          k.min(keys.front(), beside.before));
+}
+
+/// Sorts by a key of 32 bits, in which a value's last bits give way to the
+/// number of the whole key: half of the shuffles, which are the most of it, and
+/// fewer than half of the instructions. What is equal but for these bits may
+/// then be in the wrong order, and is among neighbours. That is rare, and one
+/// round mends it.
+static void sortByShuffles(KernelBuilder &k, SmallVectorImpl<Value> &keys,
+                           Value lane, int64_t lanes, Value buffer) {
+  if (keys.size() == 1)
+    return sortBitonic(k, keys, lane, lanes);
+  int64_t last = keys.size() * lanes - 1;
+  SmallVector<Value> shorts;
+  for (auto [i, key] : llvm::enumerate(keys)) {
+    Value number = k.add(lane, i * lanes);
+    k.store(key, buffer, k.toIndex(number));
+    shorts.push_back(k.either(k.both(highHalf(k, key), k.i32(~last)),
+                              k.sub(k.i32(last), number)));
+  }
+  sortBitonic(k, shorts, lane, lanes);
+  syncWarp(k);
+  for (auto [key, shortKey] : llvm::zip(keys, shorts))
+    key = k.load(buffer, k.toIndex(k.sub(k.i32(last),
+                                         k.both(shortKey, k.i32(last)))));
+  ResultRange sorted = k.loopWhile(
+      keys,
+      [&](ValueRange now) { return isUnsorted(k, now, lane, lanes); },
+      [&](ValueRange now) {
+        SmallVector<Value> next(now.begin(), now.end());
+        transpose(k, next, lane, lanes);
+        return next;
+      });
+  keys.assign(sorted.begin(), sorted.end());
 }
 
 //===----------------------------------------------------------------------===//
@@ -211,7 +309,7 @@ static SmallVector<Value> mergeRuns(KernelBuilder &k, ValueRange keys,
 void omnimoe::sortKeys(KernelBuilder &k, SmallVectorImpl<Value> &keys,
                        Value lane, int64_t lanes, Value buffer) {
   if (int64_t(keys.size()) <= kMaxShuffledKeys)
-    return sortByShuffles(k, keys, lane, lanes);
+    return sortByShuffles(k, keys, lane, lanes, buffer);
   sortLane(k, keys);
   SmallVector<Value> state = {k.i32(1)};
   llvm::append_range(state, keys);

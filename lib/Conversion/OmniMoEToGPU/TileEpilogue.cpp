@@ -301,6 +301,8 @@ LogicalResult TileEpilogue::emitElementwise(linalg::LinalgOp op) {
     pieces.push_back(computePiece(op, *memrefs, own, first, width, fragment.row,
                                   fragment.column));
   }
+  if (madeFirst && width == 1 && pieces.front().getType().isF32())
+    stored[out.memref] = pieces;
   forEachPiece(
       memref::DimOp::create(k, out.memref, 0),
       memref::DimOp::create(k, out.memref, 1), width,

@@ -39,6 +39,13 @@ public:
   /// fragment. Only for bodies of which `mayKeep` is true.
   FailureOr<SmallVector<Value>> emitAndKeep();
 
+  /// What the thread has stored to `memref`, one f32 for each column of each
+  /// fragment, where rows lie in lanes and it is made of rows alone; null if not.
+  const TileSums *getStored(Value memref) const {
+    auto known = stored.find(memref);
+    return known == stored.end() ? nullptr : &known->second;
+  }
+
   /// Emits one product alone, which adds to its result in memory, or to zero.
   LogicalResult emitProduct(const MatrixProduct &product);
   void startAtZero(Value result);
@@ -84,6 +91,7 @@ private:
   DenseMap<Value, TileSums> sums;
   /// Buffers with one element a row: that of the thread's row.
   DenseMap<Value, Value> rows;
+  DenseMap<Value, TileSums> stored;
   DenseSet<Value> gathered;
   bool keeps = false;
   SmallVector<Value> kept;
