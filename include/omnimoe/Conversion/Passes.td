@@ -97,8 +97,13 @@ def ConvertOmniMoEToGPUPass : Pass<"convert-omnimoe-to-gpu"> {
     sums element by element is made of them in registers. A tile of two narrow
     products of the same rows gives each warp whole rows of one of them, so that
     reductions of rows, as of a softmax, stay in registers as well; a tile of 64
-    rows is of two blocks, a cluster, with half of the summed loop each. An
-    operation in no tile is a launch of one block.
+    rows is of two blocks, a cluster, with half of the summed loop each. Where a
+    router of the same tokens comes next and takes what such tiles of two f16 or
+    two bf16 matrices make, it becomes part of their kernel: a warpgroup for each
+    product, then a warp for each token, which makes the logits of the sums, in
+    registers, and chooses the experts. The axes have up to 64 rows and columns
+    then, and up to 128 candidates. An operation in no tile is a launch of one
+    block.
 
     Large tiles of two such matrices stored along the sums are multiplied by
     warpgroups (`wgmma`). A warpgroup of its own fills the ring: the hardware

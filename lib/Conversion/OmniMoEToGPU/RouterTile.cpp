@@ -94,6 +94,17 @@ static bool haveSameTokens(scf::ForallOp projections, scf::ForallOp routes,
   return dim && dim.getSource() == logits && dim.getConstantIndex() == 0;
 }
 
+/// True if `memref` is the program's own and only used in two loops.
+static bool isOnlyUsedIn(Value memref, scf::ForallOp first,
+                         scf::ForallOp second) {
+  Operation *made = memref.getDefiningOp();
+  return isa_and_present<memref::ViewOp, memref::AllocOp>(made) &&
+         llvm::all_of(memref.getUsers(), [&](Operation *user) {
+           return isa<memref::DimOp, memref::DeallocOp>(user) ||
+                  first->isAncestor(user) || second->isAncestor(user);
+         });
+}
+
 /// True if a warpgroup can multiply what `product` does with `tokens`.
 static bool suitsWarpgroup(const MatrixProduct &product, Value tokens) {
   Value right = product.right->get();
@@ -117,7 +128,7 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   RouterTile tile{routes, route,
                   planRoute(route.getNumRows(), route.getNumCols(),
                             route.getTopK()),
-                  Value(), {}, {}, {}};
+                  Value(), {}, {}, {}, false};
   if (!tile.plan.warpPerToken || tile.plan.axisKeys > kMaxShuffledKeys ||
       tile.plan.candidateKeys > kMostCandidateKeys)
     return std::nullopt;
@@ -146,7 +157,14 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   bool readsThem = llvm::all_of(tile.logits, [](Value memref) {
     return memref != nullptr;
   }) && haveSameTokens(projections, routes, tile.operands.front());
-  return readsThem ? std::optional(tile) : std::nullopt;
+  if (!readsThem)
+    return std::nullopt;
+  tile.onlyRouted = llvm::all_of(ArrayRef(tile.operands).take_front(kProducts),
+                                 [&](Value memref) {
+                                   return isOnlyUsedIn(memref, projections,
+                                                       routes);
+                                 });
+  return tile;
 }
 
 //===----------------------------------------------------------------------===//
@@ -229,23 +247,37 @@ RouterKernel::RouterKernel(KernelBuilder &k, gpu::LaunchOp launch,
 }
 
 /// What the operands do not have, beyond the last token or the summed loop, is
-/// zero.
+/// zero. Tokens may have to come from memory, so the first ones are asked for
+/// before the matrices, which all blocks find in the cache.
 void RouterKernel::emitProducer() {
-  RingPosition start = ring.getProducerStart();
-  k.loop(k.i32(0), k.i32(steps), k.i32(1), {start.stage, start.parity},
+  auto getStage = [&](Value stage) {
+    return movePointer(k, base, k.getI8Type(), k.mul(stage, stageBytes));
+  };
+  auto getColumn = [&](Value step) {
+    return k.mul(k.add(k.mul(part, steps), step), kDepth);
+  };
+  auto copyTokens = [&](Value stage, Value step) {
+    Value barrier = ring.expect(stage, stageBytes);
+    copyTile(k, getStage(stage), maps[0], barrier, firstRow, getColumn(step));
+  };
+  auto copyMatrices = [&](Value stage, Value step) {
+    Value barrier = ring.getFullBarrier(stage);
+    for (int64_t product = 0; product < kProducts; ++product)
+      copyTile(k,
+               movePointer(k, getStage(stage), k.getI8Type(),
+                           k.i32(leftBytes + product * rightBytes)),
+               maps[1 + product], barrier, k.i32(0), getColumn(step));
+  };
+  Value zero = k.i32(0), one = k.i32(1), filled = k.i32(stages);
+  k.loop(zero, filled, one, [&](Value step) { copyTokens(step, step); });
+  k.loop(zero, filled, one, [&](Value step) { copyMatrices(step, step); });
+  // The ring has been gone round once.
+  k.loop(filled, k.i32(steps), one, {zero, zero},
          [&](Value step, ValueRange carried) -> SmallVector<Value> {
            RingPosition at{carried[0], carried[1]};
            ring.waitEmpty(at);
-           Value barrier = ring.expect(at.stage, stageBytes);
-           Value column = k.mul(k.add(k.mul(part, steps), step), kDepth);
-           Value target = movePointer(k, base, k.getI8Type(),
-                                      k.mul(at.stage, stageBytes));
-           copyTile(k, target, maps[0], barrier, firstRow, column);
-           for (int64_t product = 0; product < kProducts; ++product)
-             copyTile(k,
-                      movePointer(k, target, k.getI8Type(),
-                                  k.i32(leftBytes + product * rightBytes)),
-                      maps[1 + product], barrier, k.i32(0), column);
+           copyTokens(at.stage, step);
+           copyMatrices(at.stage, step);
            RingPosition next = ring.advance(at);
            return {next.stage, next.parity};
          });
@@ -310,6 +342,23 @@ Value RouterKernel::reserve(int64_t size, Type type) {
   return view;
 }
 
+/// Lets operations have a buffer of the tile in place of `memref`.
+static Value keepInRegisters(KernelBuilder &k, Value memref) {
+  OpBuilder::InsertionGuard guard(k);
+  k.setInsertionPointAfterValue(memref);
+  auto type = cast<MemRefType>(memref.getType());
+  SmallVector<Value> sizes;
+  for (int64_t dim = 0; dim < type.getRank(); ++dim)
+    if (type.isDynamicDim(dim))
+      sizes.push_back(memref::DimOp::create(k, memref, dim));
+  Value buffer = memref::AllocOp::create(
+      k, MemRefType::get(type.getShape(), type.getElementType()), sizes);
+  memref.replaceUsesWithIf(buffer, [](OpOperand &use) {
+    return isa<linalg::LinalgOp, memref::CopyOp>(use.getOwner());
+  });
+  return buffer;
+}
+
 /// Makes the logits of the sums of both blocks, by the operations of the tile.
 /// The warp will find those of its token in shared memory, or where the tile
 /// stores them.
@@ -334,13 +383,17 @@ FailureOr<LogitRows> RouterKernel::emitLogits() {
     op->moveBefore(body.getTerminator());
   ReadySums ready(k, /*fragmentWidth=*/1, fragments, std::move(sums),
                   /*isOddOfPair=*/nullptr, /*lanesOfRow=*/kWarp);
+  SmallVector<Value, 2> logits = tile.logits;
+  for (Value &memref : logits)
+    if (tile.onlyRouted)
+      memref = keepInRegisters(k, memref);
   TileEpilogue epilogue(k, body, ready);
   if (failed(epilogue.emit()))
     return failure();
   k.setInsertionPoint(body.getTerminator());
   SmallVector<Value, 2> found;
-  for (Value memref : tile.logits)
-    if (const TileSums *values = epilogue.getStored(memref)) {
+  for (Value memref : logits)
+    if (const TileSums *values = epilogue.getValues(memref)) {
       found.push_back(reserve(columns, k.getF32Type()));
       for (auto [value, fragment] : llvm::zip(*values, fragments))
         k.store(value, found.back(), {k.toIndex(warp), fragment.column});

@@ -38,8 +38,10 @@ struct RouterTile {
   SmallVector<Value, 2> matrices; ///< by these
   /// What the router takes and gives, of all tokens, in its operands' order.
   SmallVector<Value, 4> operands;
-  /// What a tile of `projections` writes of the two that the router takes.
+  /// What a tile of `projections` writes of the two that the router takes, and
+  /// whether nobody else reads them.
   SmallVector<Value, 2> logits;
+  bool onlyRouted;
 };
 
 /// The router behind `projections`, whose tiles are `rows`, if a kernel can

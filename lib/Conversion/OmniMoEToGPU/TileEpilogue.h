@@ -39,11 +39,14 @@ public:
   /// fragment. Only for bodies of which `mayKeep` is true.
   FailureOr<SmallVector<Value>> emitAndKeep();
 
-  /// What the thread has stored to `memref`, one f32 for each column of each
-  /// fragment, where rows lie in lanes and it is made of rows alone; null if not.
-  const TileSums *getStored(Value memref) const {
-    auto known = stored.find(memref);
-    return known == stored.end() ? nullptr : &known->second;
+  /// What the thread has of `memref`, one f32 for each column of each fragment:
+  /// of a buffer of the tile, or what it has stored where lanes hold rows and it
+  /// is made of rows alone. Null if it has nothing.
+  const TileSums *getValues(Value memref) const {
+    for (const auto *known : {&sums, &stored})
+      if (auto found = known->find(memref); found != known->end())
+        return &found->second;
+    return nullptr;
   }
 
   /// Emits one product alone, which adds to its result in memory, or to zero.

@@ -17,8 +17,10 @@ using namespace mlir;
 using namespace mlir::omnimoe;
 
 /// Tiles along the rows that are computed near each other in time, so that
-/// they share the right operand in the second-level cache.
-static constexpr int64_t kRasterRows = 8;
+/// they share the right operand in the second-level cache. Of two products, one
+/// behind the other gets their result column by column, and the cache holds the
+/// last ones.
+static constexpr int64_t kRasterRows = 8, kRasterRowsOfTwo = 32;
 /// Registers of a thread: the producer needs few, more if it gathers rows; the
 /// consumers many.
 namespace {
@@ -76,15 +78,16 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
     gathered.emplace(k, *tile.gather, tile.indices, thread, kWarpgroupTileRows);
 }
 
-/// Tiles follow one another along the rows, `kRasterRows` of them, then along
-/// the columns.
+/// Tiles follow one another along the rows, a band of them, then along the
+/// columns.
 WarpgroupKernel::TilePosition WarpgroupKernel::getPosition(Value tileIndex) {
-  Value band = k.mul(columnTiles, kRasterRows);
+  int64_t rasterRows = numProducts > 1 ? kRasterRowsOfTwo : kRasterRows;
+  Value band = k.mul(columnTiles, rasterRows);
   Value firstRow =
-      k.mul(arith::DivUIOp::create(k, tileIndex, band), kRasterRows);
+      k.mul(arith::DivUIOp::create(k, tileIndex, band), rasterRows);
   Value inBand = arith::RemUIOp::create(k, tileIndex, band);
   Value height =
-      arith::MinUIOp::create(k, k.sub(rowTiles, firstRow), k.i32(kRasterRows));
+      arith::MinUIOp::create(k, k.sub(rowTiles, firstRow), k.i32(rasterRows));
   Value row = k.add(firstRow, arith::RemUIOp::create(k, inBand, height));
   Value column = arith::DivUIOp::create(k, inBand, height);
   return {k.mul(row, kWarpgroupTileRows), k.mul(column, columns)};
@@ -102,6 +105,9 @@ void WarpgroupKernel::fillStage(RingPosition at, TilePosition position,
                                 Value copies) {
   ring.waitEmpty(at);
   Value left = getStage(at.stage);
+  // From the end, which the kernel before has written last.
+  if (numProducts == 1)
+    step = k.sub(k.i32(steps - 1), step);
   if (tile.parts > 1)
     step = k.add(k.mul(part, steps), step);
   Value column = k.mul(step, kDepth);
