@@ -27,7 +27,8 @@ Table = Dict[str, Block]
 
 SHIPPED = Path(__file__).resolve().parent / "tuned"
 
-#: The GPU whose numbers a target has: what is compiled for where there is none.
+#: The GPU whose numbers a target has: what is compiled for where there is none, and
+#: whose table stands in for one that a GPU of the target does not have.
 _DEFAULT_GPU = {"sm_90a": "nvidia-h100-80gb-hbm3"}
 
 _BLOCK = re.compile(r"(\w+)-n(\d+)-r(\d+)-d(\d+)-k(\d+)(-gated)?")
@@ -41,6 +42,10 @@ def machine(target: str, device: str = "") -> str:
         return f"{_host_chip()}-{_settings.get_num_threads()}-threads"
     found = {info.name: info.description for info in _gpus() if info.target == target}
     description = found.get(device) or next(iter(found.values()), _DEFAULT_GPU.get(target, target))
+    return _file_name(description)
+
+
+def _file_name(description: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", description.lower()).strip("-")
 
 
@@ -72,7 +77,7 @@ def find(text: str, target: str) -> str:
     if states_machine(text):
         return ""
     name = machine(target)
-    table = {**_read(SHIPPED / f"{name}.json"), **_read(_user_file(name))}
+    table = {**_shipped(name), **_read(_user_file(name))}
     if not table:
         return ""
     dense = "".join(text.split())
@@ -122,6 +127,19 @@ def write(path: Path, table: Table) -> None:
         file.write(f'{{"blocks": {{\n{lines}\n}}}}\n')
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def _shipped(name: str) -> Table:
+    """The table of a machine. A GPU without one that has as many multiprocessors as
+    the GPU its target is made after takes that one's: an H200 differs from an H100
+    in its memory, and which schedule wins changes less than how long it takes."""
+    path = SHIPPED / f"{name}.json"
+    units = {info.name: info.units for info in targets.targets()}
+    for info in _gpus():
+        alike = info.target in _DEFAULT_GPU and info.units == units[info.target]
+        if alike and _file_name(info.description) == name and not path.exists():
+            path = SHIPPED / f"{_DEFAULT_GPU[info.target]}.json"
+    return _read(path)
 
 
 def _user_file(name: str) -> Optional[Path]:

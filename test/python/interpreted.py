@@ -219,12 +219,15 @@ def check_route(tokens: int, rows: int, columns: int, top_k: int, steps: int = 0
     np.testing.assert_array_equal(scores, expected_scores)
 
 
-def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int) -> None:
-    """A router and its projections in one kernel: probabilities against float64,
-    and what is chosen by them exactly."""
+def check_router(
+    tokens: int, hidden: int, rows: int, columns: int, top_k: int, shifted: bool = False
+) -> None:
+    """A router and its projections in one kernel, with a shift of each column or
+    without: probabilities against float64, and what is chosen by them exactly."""
     rng = np.random.default_rng(tokens + hidden)
     x, *gates = (rng.standard_normal((n, hidden)).astype(np.float16) for n in (tokens, rows, columns))
     gates = [(gate * np.float16(hidden**-0.5)).astype(np.float16) for gate in gates]
+    shifts = [rng.standard_normal(n).astype(np.float32) for n in (rows, columns)]
     found = []
     for all_results in (True, False):  # logits that nobody else reads stay in registers
         module = Module("router")
@@ -232,19 +235,24 @@ def check_router(tokens: int, hidden: int, rows: int, columns: int, top_k: int) 
             module.argument(name, "f16", (size, hidden))
             for name, size in (("x", None), ("rows", rows), ("columns", columns))
         ]
-        logits = [module.log_softmax(module.linear(values[0], gate)) for gate in values[1:]]
+        added = [module.argument(f"shift{i}", "f32", each.shape) for i, each in enumerate(shifts)]
+        logits = [module.linear(values[0], gate) for gate in values[1:]]
+        if shifted:
+            sums = [each.element() + shift.element(1) for each, shift in zip(logits, added)]
+            logits = [module.elementwise(s, "f32", old.shape) for s, old in zip(sums, logits)]
+        logits = [module.log_softmax(each) for each in logits]
         chosen = module.route(*logits, top_k)
         text = module.text([*logits, *chosen] if all_results else chosen)
         program = omnimoe.compile(text, target="sm_90a")
         assert program.ptx.count(".entry") == 1
-        *stored, scores, ids = interpret(program, [x, *gates])
+        *stored, scores, ids = interpret(program, [x, *gates, *shifts])
         found += stored
         expected_scores, expected_ids = reference.route(*found, top_k)
         np.testing.assert_array_equal(ids, expected_ids)
         np.testing.assert_array_equal(scores, expected_scores)
-    for probabilities, gate in zip(found, gates):
-        expected = reference.log_softmax(x.astype(np.float64) @ gate.T.astype(np.float64))
-        close(probabilities, torch.tensor(expected), np.float32)
+    for result, gate, shift in zip(found, gates, shifts):
+        expected = x.astype(np.float64) @ gate.T.astype(np.float64) + shift * shifted
+        close(result, torch.tensor(reference.log_softmax(expected)), np.float32)
 
 
 DISPATCH = """

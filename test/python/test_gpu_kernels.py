@@ -185,6 +185,7 @@ def test_products_of_gathered_rows(check, sizes):
         "1, 128, 64, 64, 16",  # one token of a cluster's 64
         "70, 136, 64, 48, 16",  # two clusters; a summed loop of two parts and a piece
         "33, 1152, 33, 7, 32",  # more steps than stages
+        "5, 128, 40, 64, 24, True",
     ],
 )
 def test_router_and_its_projections(check, sizes):

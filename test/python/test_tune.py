@@ -244,6 +244,21 @@ def test_names_of_machines(monkeypatch):
     assert _tuned.machine("cpu").endswith(f"-{omnimoe.get_num_threads()}-threads")
 
 
+def test_a_gpu_like_the_one_of_a_shipped_table(tmp_path, monkeypatch):
+    def found(description, units):
+        gpu = omnimoe.DeviceInfo("cuda:0", description, (9, 0), units, "sm_90a")
+        monkeypatch.setattr(_tuned, "_gpus", lambda: (gpu,))
+        return _tuned._shipped(_tuned.machine("sm_90a"))
+
+    monkeypatch.setattr(_tuned, "SHIPPED", tmp_path / "tuned")
+    monkeypatch.setattr(_tuned, "_gpus", lambda: ())
+    write_table(tmp_path, _tuned.machine("sm_90a"), {GPU_BLOCK: times(dense=1e-3)})
+    assert GPU_BLOCK in found("NVIDIA H200", 132)
+    assert not found("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 16)
+    write_table(tmp_path, "nvidia-h200", {"its own": times(dense=1e-3)})
+    assert list(found("NVIDIA H200", 132)) == ["its own"]
+
+
 def test_shipped_tables_can_be_read():
     for path in _tuned.SHIPPED.glob("*.json"):
         assert _tuned._parse(path, 0), path

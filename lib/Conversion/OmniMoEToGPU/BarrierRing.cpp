@@ -71,10 +71,6 @@ void BarrierRing::waitFull(RingPosition position) {
   wait(getBarrier(kFull, position.stage), position.parity);
 }
 
-Value BarrierRing::getFullBarrier(Value stage) {
-  return getBarrier(kFull, stage);
-}
-
 Value BarrierRing::expect(Value stage, int64_t bytes) {
   Value barrier = getBarrier(kFull, stage);
   NVVM::MBarrierArriveExpectTxOp::create(k, Type(), barrier, k.i32(bytes),

@@ -48,8 +48,6 @@ public:
   void waitEmpty(RingPosition position);
   /// Waits until the stage's bytes are there.
   void waitFull(RingPosition position);
-  /// The barrier that counts the bytes of the stage, which have been announced.
-  Value getFullBarrier(Value stage);
   /// Announces `bytes` bytes for the stage and returns the barrier that counts
   /// them.
   Value expect(Value stage, int64_t bytes);

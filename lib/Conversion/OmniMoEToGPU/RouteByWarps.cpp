@@ -98,10 +98,10 @@ private:
                  emitPart(k, values, warp, ofAxis, room),
                  emitPart(k, ids, warp, ofAxis, room));
     buffer = emitPart(k, keys, warp, k.getIndexAttr(0), plan.keyRoom());
-    emitChoose(emitPart(k, op.getScores(), tokenOfWarp, k.getIndexAttr(0),
-                        plan.topK),
-               emitPart(k, op.getExperts(), tokenOfWarp, k.getIndexAttr(0),
-                        plan.topK));
+    emitChoose(
+        emitPart(k, op.getScores(), tokenOfWarp, k.getIndexAttr(0), plan.topK),
+        emitPart(k, op.getExperts(), tokenOfWarp, k.getIndexAttr(0),
+                 plan.topK));
     syncWarp(k);
   }
 
@@ -298,8 +298,7 @@ private:
   /// True if a pair beats another, or is the same.
   Value beats(Value id, Value other) {
     Value inRow = ranksFirst(logits.rows, rowOf(id), rowOf(other));
-    return k.both(inRow,
-                  ranksFirst(logits.cols, colOf(id), colOf(other)));
+    return k.both(inRow, ranksFirst(logits.cols, colOf(id), colOf(other)));
   }
 
   Value loadId(Value place) {
@@ -322,9 +321,9 @@ private:
   Value goesFirst(Value id, Value tieKey, Value other, Value otherTieKey) {
     Value row = rowOf(id), otherRow = rowOf(other);
     Value sameRow = k.compare(Predicate::eq, row, otherRow);
-    Value inGrid = k.choose(
-        sameRow, ranksFirst(logits.cols, colOf(id), colOf(other)),
-        ranksFirst(logits.rows, row, otherRow));
+    Value inGrid =
+        k.choose(sameRow, ranksFirst(logits.cols, colOf(id), colOf(other)),
+                 ranksFirst(logits.rows, row, otherRow));
     Value sameKey = k.compare(Predicate::eq, tieKey, otherTieKey);
     return k.either(k.compare(Predicate::slt, tieKey, otherTieKey),
                     k.both(sameKey, inGrid));
@@ -428,7 +427,7 @@ private:
   const RoutePlan &plan;
   Value warpLane, warp;
   Value keys, values, ids; // shared memory, a row for each warp
-  LogitRows logits; // of the token that code is emitted for
+  LogitRows logits;        // of the token that code is emitted for
   Value lane, isCol, axisLane;
   SortedAxes axes;
   Value buffer; // of the warp, for keys

@@ -1,49 +1,16 @@
-//===- RouterTile.cpp - A router and its projections ----------------------===//
+//===- RouterTile.cpp - Routers that a kernel has with their projections --===//
 
 #include "RouterTile.h"
 
-#include "BarrierRing.h"
-#include "BlockEmitter.h"
-#include "ClusterParts.h"
-#include "DevicePointer.h"
-#include "Route.h"
-#include "TensorMaps.h"
-#include "TileEpilogue.h"
-#include "WarpgroupMatrix.h"
-
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 using namespace mlir;
 using namespace mlir::omnimoe;
 
-/// Rows of a tile, as a warpgroup multiplies them, and of a block's half.
-static constexpr int64_t kRows = 64, kOwnRows = kRows / kRouterParts;
-static_assert(kRows == kSiblingTileRows);
-static_assert(kOwnRows * kWarp == kRouterThreads);
-/// Elements of the summed loop in a stage: a swizzled row.
-static constexpr int64_t kDepth = kWarpgroupTileDepth;
-/// Stages of the ring, at most; their alignment is for swizzling.
-static constexpr int64_t kMostStages = 8, kStageAlignment = 1024;
-/// A warpgroup for each product; the warp behind them copies.
-static constexpr int64_t kProducts = 2, kWarpsOfGroup = 4;
-static constexpr int64_t kConsumerWarps = kProducts * kWarpsOfGroup;
-/// The barrier of the consumers alone; the first is the block's.
-static constexpr int64_t kConsumerBarrier = 1;
-/// Floats behind a row of parts: the rows of eight lanes, four pairs of columns
-/// each, lie in different banks.
-static constexpr int64_t kPadding = 8;
 /// Keys of a lane for which the registers of so many threads suffice.
 static constexpr int64_t kMostCandidateKeys = 4;
-
-//===----------------------------------------------------------------------===//
-// Matching
-//===----------------------------------------------------------------------===//
 
 /// The matrix of which `memref` has the rows from `row` on, and all columns.
 static Value getMatrixOfRows(Value memref, Value row) {
@@ -53,16 +20,15 @@ static Value getMatrixOfRows(Value memref, Value row) {
   MemRefType type = subview.getSourceType();
   SmallVector<OpFoldResult> offsets = subview.getMixedOffsets();
   bool isRows = type.getRank() == 2 && subview.getType().getRank() == 2 &&
-                type.getLayout().isIdentity() && offsets[0] == OpFoldResult(row) &&
-                isZeroInteger(offsets[1]) &&
+                type.getLayout().isIdentity() &&
+                offsets[0] == OpFoldResult(row) && isZeroInteger(offsets[1]) &&
                 subview.getType().getDimSize(1) == type.getDimSize(1) &&
                 llvm::all_of(subview.getMixedStrides(), isOneInteger);
   return isRows ? subview.getSource() : nullptr;
 }
 
 /// The tiles of a router right behind `projections`, of the same tokens.
-static std::pair<scf::ForallOp, RouteOp>
-findRoutes(scf::ForallOp projections) {
+static std::pair<scf::ForallOp, RouteOp> findRoutes(scf::ForallOp projections) {
   Operation *next = projections->getNextNode();
   while (next && (isMemoryEffectFree(next) || isa<memref::AllocOp>(next)))
     next = next->getNextNode();
@@ -109,26 +75,26 @@ static bool isOnlyUsedIn(Value memref, scf::ForallOp first,
 static bool suitsWarpgroup(const MatrixProduct &product, Value tokens) {
   Value right = product.right->get();
   return !product.leftTransposed && !product.rightTransposed &&
-         product.rowLoop < product.columnLoop &&
-         canCopyTiles(tokens, right) &&
+         product.rowLoop < product.columnLoop && canCopyTiles(tokens, right) &&
          cast<MemRefType>(right.getType()).getDimSize(1) >=
-             kRouterParts * kDepth;
-}
-
-static int64_t getBytesOfToken(const RoutePlan &plan) {
-  return plan.sharedBytes() / plan.tokensPerBlock;
+             kRouterParts * kWarpgroupTileDepth;
 }
 
 std::optional<RouterTile>
 mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   auto [routes, route] = findRoutes(projections);
-  if (!route || rows.tile.rows != kRows ||
-      rows.products.size() != size_t(kProducts))
+  if (!route || rows.tile.rows != kSiblingTileRows ||
+      rows.products.size() != kRouterProducts)
     return std::nullopt;
-  RouterTile tile{routes, route,
-                  planRoute(route.getNumRows(), route.getNumCols(),
-                            route.getTopK()),
-                  Value(), {}, {}, {}, false};
+  RouterTile tile{
+      routes,
+      route,
+      planRoute(route.getNumRows(), route.getNumCols(), route.getTopK()),
+      Value(),
+      {},
+      {},
+      {},
+      false};
   if (!tile.plan.warpPerToken || tile.plan.axisKeys > kMaxShuffledKeys ||
       tile.plan.candidateKeys > kMostCandidateKeys)
     return std::nullopt;
@@ -154,315 +120,14 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   }
   for (size_t axis : {0, 1})
     tile.logits.push_back(made.lookup(tile.operands[axis]));
-  bool readsThem = llvm::all_of(tile.logits, [](Value memref) {
-    return memref != nullptr;
-  }) && haveSameTokens(projections, routes, tile.operands.front());
+  bool readsThem =
+      llvm::all_of(tile.logits,
+                   [](Value memref) { return memref != nullptr; }) &&
+      haveSameTokens(projections, routes, tile.operands.front());
   if (!readsThem)
     return std::nullopt;
-  tile.onlyRouted = llvm::all_of(ArrayRef(tile.operands).take_front(kProducts),
-                                 [&](Value memref) {
-                                   return isOnlyUsedIn(memref, projections,
-                                                       routes);
-                                 });
+  tile.onlyRouted = llvm::all_of(
+      ArrayRef(tile.operands).take_front(kRouterProducts),
+      [&](Value memref) { return isOnlyUsedIn(memref, projections, routes); });
   return tile;
-}
-
-//===----------------------------------------------------------------------===//
-// The kernel
-//===----------------------------------------------------------------------===//
-
-namespace {
-class RouterKernel {
-public:
-  RouterKernel(KernelBuilder &k, gpu::LaunchOp launch, const RouterTile &tile,
-               const RowTile &rows, ArrayRef<Value> maps);
-
-  int64_t getSharedBytes() const {
-    return kStageAlignment +
-           std::max(stages * stageBytes,
-                    partBytes + kOwnRows * (getBytesOfToken(tile.plan) +
-                                            kProducts * columns *
-                                                int64_t(sizeof(float))));
-  }
-  LogicalResult emit();
-
-private:
-  void emitProducer();
-  void emitConsumer();
-  FailureOr<LogitRows> emitLogits();
-  Value reserve(int64_t size, Type type);
-  void emitRoute(const LogitRows &logits);
-
-  KernelBuilder &k;
-  gpu::LaunchOp launch;
-  const RouterTile &tile;
-  ArrayRef<Value> maps; ///< of the tokens, then of the matrices
-
-  int64_t columns; ///< of either product, as they are multiplied
-  int64_t steps, stages;
-  int64_t leftBytes, rightBytes, stageBytes;
-  int64_t pitch, partBytes; ///< of the sums that blocks exchange
-  Type elementType;
-  BarrierRing ring;
-  Value thread, warp, lane, group, part, firstRow;
-  Value ownRow; ///< of the tile, which the warp has
-  Value base;   ///< the stages, then the sums
-  Value shared; ///< all memory of the block, of which `reserved` bytes are used
-  int64_t reserved;
-};
-} // namespace
-
-RouterKernel::RouterKernel(KernelBuilder &k, gpu::LaunchOp launch,
-                           const RouterTile &tile, const RowTile &rows,
-                           ArrayRef<Value> maps)
-    : k(k), launch(launch), tile(tile), maps(maps),
-      columns(llvm::alignTo(rows.tile.columns, kWarp)),
-      steps(llvm::divideCeil(
-          cast<MemRefType>(tile.tokens.getType()).getDimSize(1),
-          kRouterParts * kDepth)),
-      stages(std::min(steps, kMostStages)), leftBytes(kRows * kSwizzleBytes),
-      rightBytes(columns * kSwizzleBytes),
-      stageBytes(leftBytes + kProducts * rightBytes),
-      pitch(kProducts * columns + kPadding),
-      partBytes(kRows * pitch * sizeof(float)),
-      elementType(getElementTypeOrSelf(tile.tokens.getType())),
-      ring(k, launch, stages) {
-  thread = k.toI32(launch.getThreadIds().x);
-  lane = arith::AndIOp::create(k, thread, k.i32(kWarp - 1));
-  // The same for all lanes, and known to be.
-  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
-  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
-                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
-  group = arith::ShRUIOp::create(k, warp, k.i32(2));
-  part = k.toI32(launch.getBlockIds().z);
-  firstRow = k.mul(k.toI32(launch.getBlockIds().x), kRows);
-  ownRow = k.add(k.mul(part, kOwnRows), warp);
-  base = getAlignedSharedMemory(k, kStageAlignment);
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  shared = gpu::DynamicSharedMemoryOp::create(
-      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
-                         MemRefLayoutAttrInterface(), space));
-  reserved = kStageAlignment + partBytes;
-}
-
-/// What the operands do not have, beyond the last token or the summed loop, is
-/// zero. Tokens may have to come from memory, so the first ones are asked for
-/// before the matrices, which all blocks find in the cache.
-void RouterKernel::emitProducer() {
-  auto getStage = [&](Value stage) {
-    return movePointer(k, base, k.getI8Type(), k.mul(stage, stageBytes));
-  };
-  auto getColumn = [&](Value step) {
-    return k.mul(k.add(k.mul(part, steps), step), kDepth);
-  };
-  auto copyTokens = [&](Value stage, Value step) {
-    Value barrier = ring.expect(stage, stageBytes);
-    copyTile(k, getStage(stage), maps[0], barrier, firstRow, getColumn(step));
-  };
-  auto copyMatrices = [&](Value stage, Value step) {
-    Value barrier = ring.getFullBarrier(stage);
-    for (int64_t product = 0; product < kProducts; ++product)
-      copyTile(k,
-               movePointer(k, getStage(stage), k.getI8Type(),
-                           k.i32(leftBytes + product * rightBytes)),
-               maps[1 + product], barrier, k.i32(0), getColumn(step));
-  };
-  Value zero = k.i32(0), one = k.i32(1), filled = k.i32(stages);
-  k.loop(zero, filled, one, [&](Value step) { copyTokens(step, step); });
-  k.loop(zero, filled, one, [&](Value step) { copyMatrices(step, step); });
-  // The ring has been gone round once.
-  k.loop(filled, k.i32(steps), one, {zero, zero},
-         [&](Value step, ValueRange carried) -> SmallVector<Value> {
-           RingPosition at{carried[0], carried[1]};
-           ring.waitEmpty(at);
-           copyTokens(at.stage, step);
-           copyMatrices(at.stage, step);
-           RingPosition next = ring.advance(at);
-           return {next.stage, next.parity};
-         });
-}
-
-/// Multiplies, and leaves the block's part of the sums in shared memory, a row
-/// for each token.
-void RouterKernel::emitConsumer() {
-  Value right = movePointer(k, base, k.getI8Type(),
-                            k.add(k.mul(group, rightBytes), leftBytes));
-  WarpgroupMatrices matrices(k, elementType, base, right, stageBytes, columns);
-  Value isFirstLane = k.compare(arith::CmpIPredicate::eq, lane, k.i32(0));
-  RingPosition first = ring.getConsumerStart();
-  ring.waitFull(first);
-  Value accumulators = matrices.multiply(first.stage, Value());
-  RingPosition second = ring.advance(first);
-  accumulators =
-      k.loop(k.i32(1), k.i32(steps), k.i32(1),
-             {first.stage, second.stage, second.parity, accumulators},
-             [&](Value, ValueRange carried) -> SmallVector<Value> {
-               RingPosition at{carried[1], carried[2]};
-               ring.waitFull(at);
-               Value next = matrices.multiply(at.stage, carried[3]);
-               matrices.wait(1);
-               ring.release(carried[0], isFirstLane);
-               RingPosition after = ring.advance(at);
-               return {at.stage, after.stage, after.parity, next};
-             })[3];
-  matrices.wait(0);
-  SmallVector<Value> sums = readAccumulators(k, accumulators);
-  // The parts lie where stages were.
-  NVVM::BarrierOp::create(k, Type(), k.i32(kConsumerBarrier),
-                          k.i32(kConsumerWarps * kWarp),
-                          NVVM::BarrierReductionAttr(), Value());
-  Value row = k.add(k.mul(k.both(warp, k.i32(kWarpsOfGroup - 1)), 16),
-                    arith::ShRUIOp::create(k, lane, k.i32(2)));
-  Value column =
-      k.add(k.mul(group, columns), k.mul(k.both(lane, k.i32(3)), 2));
-  Value place = movePointer(k, base, k.getF32Type(),
-                            k.add(k.mul(row, pitch), column));
-  auto pair = VectorType::get({2}, k.getF32Type());
-  for (int64_t at = 0; at < columns; at += 8)
-    for (int64_t half : {0, 1}) {
-      ArrayRef<Value> own = ArrayRef(sums).slice(at / 2 + 2 * half, 2);
-      LLVM::StoreOp::create(
-          k, vector::FromElementsOp::create(k, pair, own),
-          movePointer(k, place, k.getF32Type(), k.i32(8 * half * pitch + at)),
-          /*alignment=*/8);
-    }
-}
-
-/// A row for each of the block's tokens, where stages were.
-Value RouterKernel::reserve(int64_t size, Type type) {
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  Value view = memref::ViewOp::create(
-      k,
-      MemRefType::get({kOwnRows, size}, type, MemRefLayoutAttrInterface(),
-                      space),
-      shared, k.index(reserved), /*sizes=*/ValueRange{});
-  reserved += kOwnRows * size * type.getIntOrFloatBitWidth() / 8;
-  return view;
-}
-
-/// Lets operations have a buffer of the tile in place of `memref`.
-static Value keepInRegisters(KernelBuilder &k, Value memref) {
-  OpBuilder::InsertionGuard guard(k);
-  k.setInsertionPointAfterValue(memref);
-  auto type = cast<MemRefType>(memref.getType());
-  SmallVector<Value> sizes;
-  for (int64_t dim = 0; dim < type.getRank(); ++dim)
-    if (type.isDynamicDim(dim))
-      sizes.push_back(memref::DimOp::create(k, memref, dim));
-  Value buffer = memref::AllocOp::create(
-      k, MemRefType::get(type.getShape(), type.getElementType()), sizes);
-  memref.replaceUsesWithIf(buffer, [](OpOperand &use) {
-    return isa<linalg::LinalgOp, memref::CopyOp>(use.getOwner());
-  });
-  return buffer;
-}
-
-/// Makes the logits of the sums of both blocks, by the operations of the tile.
-/// The warp will find those of its token in shared memory, or where the tile
-/// stores them.
-FailureOr<LogitRows> RouterKernel::emitLogits() {
-  SmallVector<TileSums> sums;
-  SmallVector<Fragment> fragments;
-  Value row = k.toIndex(ownRow), column = k.toIndex(lane);
-  for (int64_t at = 0; at < columns; at += kWarp)
-    fragments.push_back({row, k.add(column, at)});
-  for (int64_t product = 0; product < kProducts; ++product)
-    sums.push_back(addParts(
-        k,
-        movePointer(k, base, k.getF32Type(),
-                    k.add(k.mul(ownRow, pitch), product * columns)),
-        lane, kWarp, kRouterParts, k.i32(0), columns / kWarp));
-  Block &body = launch.getBody().front();
-  SmallVector<Operation *> operations;
-  for (Operation &op : body)
-    if (isa<linalg::LinalgOp, memref::CopyOp>(op))
-      operations.push_back(&op);
-  for (Operation *op : operations)
-    op->moveBefore(body.getTerminator());
-  ReadySums ready(k, /*fragmentWidth=*/1, fragments, std::move(sums),
-                  /*isOddOfPair=*/nullptr, /*lanesOfRow=*/kWarp);
-  SmallVector<Value, 2> logits = tile.logits;
-  for (Value &memref : logits)
-    if (tile.onlyRouted)
-      memref = keepInRegisters(k, memref);
-  TileEpilogue epilogue(k, body, ready);
-  if (failed(epilogue.emit()))
-    return failure();
-  k.setInsertionPoint(body.getTerminator());
-  SmallVector<Value, 2> found;
-  for (Value memref : logits)
-    if (const TileSums *values = epilogue.getValues(memref)) {
-      found.push_back(reserve(columns, k.getF32Type()));
-      for (auto [value, fragment] : llvm::zip(*values, fragments))
-        k.store(value, found.back(), {k.toIndex(warp), fragment.column});
-    }
-  if (found.size() == kProducts)
-    return LogitRows{found[0], found[1], k.toIndex(warp)};
-  return LogitRows{tile.operands[0], tile.operands[1],
-                   k.toIndex(k.add(firstRow, ownRow))};
-}
-
-/// Lets the warp choose its token's experts. Its lanes see what they have stored
-/// of the logits.
-void RouterKernel::emitRoute(const LogitRows &logits) {
-  IRMapping mapping;
-  mapping.map(tile.route->getOperands(), tile.operands);
-  auto route = cast<RouteOp>(k.clone(*tile.route, mapping));
-  NVVM::SyncWarpOp::create(k, k.i32(-1));
-  emitRouteOfWarp(
-      k, route, tile.plan, launch.getThreadIds().x,
-      k.toIndex(k.add(firstRow, ownRow)), logits,
-      [&](int64_t size, Type type) { return reserve(size, type); });
-  route.erase();
-}
-
-LogicalResult RouterKernel::emit() {
-  k.when(k.compare(arith::CmpIPredicate::eq, thread, k.i32(0)), [&] {
-    ring.emitInit(kConsumerWarps);
-    for (Value map : maps)
-      prefetchTensorMap(k, map);
-  });
-  gpu::BarrierOp::create(k);
-  Value elected = NVVM::ElectSyncOp::create(k, k.getI1Type(), Value());
-  Value copies =
-      k.both(elected, k.compare(arith::CmpIPredicate::eq, warp,
-                                k.i32(kConsumerWarps)));
-  k.when(
-      k.compare(arith::CmpIPredicate::ult, group, k.i32(kProducts)),
-      [&] { emitConsumer(); }, [&] { k.when(copies, [&] { emitProducer(); }); });
-  meetInCluster(k);
-  FailureOr<LogitRows> logits = emitLogits();
-  if (failed(logits))
-    return failure();
-  emitRoute(*logits);
-  leaveCluster(k);
-  return success();
-}
-
-LogicalResult mlir::omnimoe::emitRouterTile(KernelBuilder &k,
-                                            gpu::LaunchOp launch,
-                                            const RouterTile &tile,
-                                            const RowTile &rows) {
-  SmallVector<Value> maps;
-  k.setInsertionPoint(launch);
-  maps.push_back(createTensorMap(k, tile.tokens, kRows));
-  for (Value matrix : tile.matrices)
-    maps.push_back(createTensorMap(
-        k, matrix, llvm::alignTo(rows.tile.columns, kWarp)));
-  k.setInsertionPoint(launch.getBody().front().getTerminator());
-  for (Value &map : maps)
-    map = getTensorMapPointer(k, map);
-  RouterKernel kernel(k, launch, tile, rows, maps);
-  {
-    OpBuilder::InsertionGuard guard(k);
-    k.setInsertionPoint(launch);
-    launch.getDynamicSharedMemorySizeMutable().assign(
-        k.i32(kernel.getSharedBytes()));
-  }
-  if (failed(kernel.emit()))
-    return failure();
-  tile.routes->erase();
-  return success();
 }

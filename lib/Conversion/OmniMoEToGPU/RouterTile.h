@@ -29,6 +29,8 @@ namespace mlir::omnimoe {
 inline constexpr int64_t kRouterThreads = 1024;
 /// Blocks of a cluster, which share the summed loop of its tokens.
 inline constexpr int64_t kRouterParts = 2;
+/// Products of a tile: of the rows and of the columns of the grid.
+inline constexpr size_t kRouterProducts = 2;
 
 struct RouterTile {
   scf::ForallOp routes; ///< the tiles of the router

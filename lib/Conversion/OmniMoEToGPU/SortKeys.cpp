@@ -82,8 +82,8 @@ Value omnimoe::emitPadding(KernelBuilder &k) {
 //===----------------------------------------------------------------------===//
 
 /// Puts the higher of two keys into the first place. The lower one of long ones
-/// is what the higher one leaves of both: LLVM would make a minimum of a choice,
-/// which compares a second time.
+/// is what the higher one leaves of both: LLVM would make a minimum of a
+/// choice, which compares a second time.
 static void exchange(KernelBuilder &k, Value &first, Value &second) {
   Value high = k.max(first, second);
   if (first.getType().isInteger(32)) {
@@ -150,8 +150,8 @@ static void compareExchange(KernelBuilder &k, SmallVectorImpl<Value> &keys,
   Value isUpper = k.compare(Predicate::ne, side, k.i32(0));
   SmallVector<Value> before(keys.begin(), keys.end());
   for (int64_t i = 0; i < count; ++i) {
-    Value other = shuffleKey(k, before[i ^ keyMask], laneMask,
-                             gpu::ShuffleMode::XOR);
+    Value other =
+        shuffleKey(k, before[i ^ keyMask], laneMask, gpu::ShuffleMode::XOR);
     keys[i] = keepOne(k, before[i], other, isUpper);
   }
 }
@@ -203,8 +203,8 @@ static void transpose(KernelBuilder &k, SmallVectorImpl<Value> &keys,
     for (size_t i = first; i + 1 < keys.size(); i += 2)
       exchange(k, keys[i], keys[i + 1]);
   Neighbours beside(k, keys, lane, lanes);
-  keys.back() = k.choose(beside.isLast, keys.back(),
-                         k.max(keys.back(), beside.behind));
+  keys.back() =
+      k.choose(beside.isLast, keys.back(), k.max(keys.back(), beside.behind));
   keys.front() = k.choose(beside.isFirst, keys.front(),
                           k.min(keys.front(), beside.before));
 }
@@ -229,11 +229,10 @@ static void sortByShuffles(KernelBuilder &k, SmallVectorImpl<Value> &keys,
   sortBitonic(k, shorts, lane, lanes);
   syncWarp(k);
   for (auto [key, shortKey] : llvm::zip(keys, shorts))
-    key = k.load(buffer, k.toIndex(k.sub(k.i32(last),
-                                         k.both(shortKey, k.i32(last)))));
+    key = k.load(buffer,
+                 k.toIndex(k.sub(k.i32(last), k.both(shortKey, k.i32(last)))));
   ResultRange sorted = k.loopWhile(
-      keys,
-      [&](ValueRange now) { return isUnsorted(k, now, lane, lanes); },
+      keys, [&](ValueRange now) { return isUnsorted(k, now, lane, lanes); },
       [&](ValueRange now) {
         SmallVector<Value> next(now.begin(), now.end());
         transpose(k, next, lane, lanes);

@@ -40,8 +40,8 @@ public:
   FailureOr<SmallVector<Value>> emitAndKeep();
 
   /// What the thread has of `memref`, one f32 for each column of each fragment:
-  /// of a buffer of the tile, or what it has stored where lanes hold rows and it
-  /// is made of rows alone. Null if it has nothing.
+  /// of a buffer of the tile, or what it has stored where lanes hold rows and
+  /// it is made of rows alone. Null if it has nothing.
   const TileSums *getValues(Value memref) const {
     for (const auto *known : {&sums, &stored})
       if (auto found = known->find(memref); found != known->end())

@@ -61,8 +61,8 @@ bool suitsTensorCores(const MatrixProduct &product);
 /// result, and tensor cores can compute it.
 bool isNarrow(const MatrixProduct &product);
 
-/// True if the hardware can copy tiles of the rows of two matrices, which tensor
-/// cores can multiply.
+/// True if the hardware can copy tiles of the rows of two matrices, which
+/// tensor cores can multiply.
 bool canCopyTiles(Value left, Value right);
 
 /// True if warpgroups can multiply the matrices [rows, summed] and [columns,
