@@ -200,6 +200,8 @@ def test_router_and_its_projections(check, sizes):
         "4, 64, 64, 5, 1000",
         "5, 33, 20, 24, 2",
         "4, 70, 90, 40, 1000",
+        "2, 200, 130, 100, 1000",
+        "2, 300, 20, 10",
     ],
 )
 def test_route(check, sizes):

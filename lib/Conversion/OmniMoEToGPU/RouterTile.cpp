@@ -95,8 +95,7 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
       {},
       {},
       false};
-  if (!tile.plan.warpPerToken || tile.plan.axisKeys > kMaxShuffledKeys ||
-      tile.plan.candidateKeys > kMostCandidateKeys)
+  if (!tile.plan.warpPerToken || tile.plan.candidateKeys > kMostCandidateKeys)
     return std::nullopt;
 
   Value row = projections.getInductionVar(0);

@@ -1,8 +1,8 @@
 // RUN: omni-opt %s --convert-omnimoe-to-gpu --split-input-file --verify-diagnostics | FileCheck %s
 
 // A warp takes a token of the tile's four: half of it sorts the rows, half the columns, four to a
-// lane; then the 50 candidates, two to a lane. So few keys a lane are sorted by shuffles of their
-// halves.
+// lane; then the 50 candidates, two to a lane. So few keys a lane are sorted by shuffles, in a
+// short form; the keys themselves are loaded in its order, which rounds of exchanges correct.
 
 // CHECK: memref.global "private" constant @route_pairs_0 : memref<64xi32>
 // CHECK-LABEL: func.func @warp
@@ -12,10 +12,14 @@
 // CHECK-NOT: scf.for
 // CHECK-NOT: scf.while
 // CHECK: llvm.intr.maxnum
-// CHECK: arith.maxsi {{.*}} : i64
+// CHECK: memref.store {{.*}} : memref<64xi64
+// CHECK: arith.maxsi {{.*}} : i32
 // CHECK: gpu.shuffle xor {{.*}} : i32
 // CHECK: nvvm.bar.warp.sync
+// CHECK: memref.load {{.*}} : memref<64xi64
+// CHECK: scf.while
 // CHECK: nvvm.vote.sync any
+// CHECK: arith.maxsi {{.*}} : i64
 // CHECK: gpu.barrier
 // CHECK: gpu.terminator
 func.func @warp(%rows: memref<?x64xf32>, %cols: memref<?x64xf32>, %s: memref<?x16xf32>, %e: memref<?x16xi32>) {
@@ -34,26 +38,26 @@ func.func @warp(%rows: memref<?x64xf32>, %cols: memref<?x64xf32>, %s: memref<?x1
 
 // -----
 
-// The longer axis has five entries a lane, which sorts them and then merges
+// The longer axis has 17 entries a lane, which sorts them and then merges
 // with other lanes in shared memory. 153 candidates are too many to sort them
 // all: a threshold is raised until at most 128 are left, which each lane writes
 // behind those of the lanes before it.
 
 // CHECK-LABEL: func.func @odd
-// CHECK: memref<4x160xi64, #gpu.address_space<workgroup>>
+// CHECK: memref<4x544xi64, #gpu.address_space<workgroup>>
 // CHECK: arith.maxsi {{.*}} : i64
 // CHECK: scf.while
 // CHECK: nvvm.bar.warp.sync
-// CHECK: memref.store {{.*}} : memref<80xi64,
+// CHECK: memref.store {{.*}} : memref<272xi64,
 // CHECK: nvvm.redux.sync max
 // CHECK: scf.while
 // CHECK: nvvm.redux.sync add
 // CHECK: gpu.shuffle up
 // CHECK: gpu.shuffle idx
-// CHECK: memref.store {{.*}} : memref<160xi64,
-func.func @odd(%rows: memref<1x33xf32>, %cols: memref<1x65xf32>, %s: memref<1x40xf32>, %e: memref<1x40xi32>) {
+// CHECK: memref.store {{.*}} : memref<544xi64,
+func.func @odd(%rows: memref<1x33xf32>, %cols: memref<1x257xf32>, %s: memref<1x40xf32>, %e: memref<1x40xi32>) {
   scf.forall (%t) = (0) to (1) step (1) {
-    omnimoe.route ins(%rows, %cols : memref<1x33xf32>, memref<1x65xf32>) outs(%s, %e : memref<1x40xf32>, memref<1x40xi32>)
+    omnimoe.route ins(%rows, %cols : memref<1x33xf32>, memref<1x257xf32>) outs(%s, %e : memref<1x40xf32>, memref<1x40xi32>)
   }
   return
 }

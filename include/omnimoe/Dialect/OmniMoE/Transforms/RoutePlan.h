@@ -18,7 +18,7 @@ namespace mlir::omnimoe {
 inline constexpr int64_t kAxisLanes = 16;
 
 /// Keys of a lane that are sorted by shuffles, at most; more by merges.
-inline constexpr int64_t kMaxShuffledKeys = 4;
+inline constexpr int64_t kMaxShuffledKeys = 16;
 
 /// How many of `count` keys each lane holds: a power of two for a sort by
 /// shuffles, an odd number for one by merges, so that the lanes' blocks start
