@@ -256,7 +256,8 @@ FailureOr<LogitRows> RouterKernel::emitLogits() {
   if (found.size() == kProducts)
     return LogitRows{found[0], found[1], k.toIndex(warp)};
   if (tile.onlyRouted)
-    return launch.emitOpError("has logits that are not made of the tile's sums");
+    return launch.emitOpError(
+        "has logits that are not made of the tile's sums");
   return LogitRows{tile.operands[0], tile.operands[1],
                    k.toIndex(k.add(firstRow, ownRow))};
 }

@@ -106,11 +106,13 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
       return std::nullopt;
     tile.matrices.push_back(product.right->get());
   }
+  // What a tile writes of each matrix, by one name.
   DenseMap<Value, Value> made;
   for (auto op : projections.getBody()->getOps<linalg::LinalgOp>())
     for (Value init : op.getDpsInits())
       if (Value matrix = getMatrixOfRows(init, row))
-        made[matrix] = init;
+        if (made.try_emplace(matrix, init).first->second != init)
+          return std::nullopt;
   for (Value operand : route->getOperands()) {
     Value matrix = getMatrixOfRows(operand, routes.getInductionVar(0));
     if (!matrix || !routes.isDefinedOutsideOfLoop(matrix))
