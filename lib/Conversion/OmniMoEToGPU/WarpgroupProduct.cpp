@@ -21,6 +21,9 @@ using namespace mlir::omnimoe;
 /// behind the other gets their result column by column, and the cache holds the
 /// last ones.
 static constexpr int64_t kRasterRows = 8, kRasterRowsOfTwo = 32;
+/// Steps of a summed loop for which the left operand may be more than the cache
+/// holds.
+static constexpr int64_t kLongSteps = 32;
 /// Registers of a thread: the producer needs few, more if it gathers rows; the
 /// consumers many.
 namespace {
@@ -106,7 +109,7 @@ void WarpgroupKernel::fillStage(RingPosition at, TilePosition position,
   ring.waitEmpty(at);
   Value left = getStage(at.stage);
   // From the end, which the kernel before has written last.
-  if (numProducts == 1)
+  if (numProducts == 1 && steps >= kLongSteps)
     step = k.sub(k.i32(steps - 1), step);
   if (tile.parts > 1)
     step = k.add(k.mul(part, steps), step);
