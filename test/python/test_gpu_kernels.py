@@ -171,6 +171,7 @@ def test_tiles_of_slots(check, sizes):
         "300, 50, 288, 136, matrices=2",
         "150, 50, 288, 136, result='f32'",
         "17000, 90, 256, 64",
+        "140, 30, 256, 2056",  # a long summed loop goes backwards
     ],
 )
 def test_products_of_gathered_rows(check, sizes):
