@@ -77,7 +77,7 @@ def find(text: str, target: str) -> str:
     if states_machine(text):
         return ""
     name = machine(target)
-    table = {**_shipped(name), **_read(_user_file(name))}
+    table = {**_shipped(name, target), **_read(_user_file(name))}
     if not table:
         return ""
     dense = "".join(text.split())
@@ -129,16 +129,15 @@ def write(path: Path, table: Table) -> None:
     os.replace(file.name, path)
 
 
-def _shipped(name: str) -> Table:
+def _shipped(name: str, target: str) -> Table:
     """The table of a machine. A GPU without one that has as many multiprocessors as
     the GPU its target is made after takes that one's: an H200 differs from an H100
     in its memory, and which schedule wins changes less than how long it takes."""
     path = SHIPPED / f"{name}.json"
-    units = {info.name: info.units for info in targets.targets()}
-    for info in _gpus():
-        alike = info.target in _DEFAULT_GPU and info.units == units[info.target]
-        if alike and _file_name(info.description) == name and not path.exists():
-            path = SHIPPED / f"{_DEFAULT_GPU[info.target]}.json"
+    if target in _DEFAULT_GPU and not path.exists():
+        units = {info.name: info.units for info in targets.targets()}[target]
+        if any(info.units == units and _file_name(info.description) == name for info in _gpus()):
+            path = SHIPPED / f"{_DEFAULT_GPU[target]}.json"
     return _read(path)
 
 

@@ -248,7 +248,7 @@ def test_a_gpu_like_the_one_of_a_shipped_table(tmp_path, monkeypatch):
     def found(description, units):
         gpu = omnimoe.DeviceInfo("cuda:0", description, (9, 0), units, "sm_90a")
         monkeypatch.setattr(_tuned, "_gpus", lambda: (gpu,))
-        return _tuned._shipped(_tuned.machine("sm_90a"))
+        return _tuned._shipped(_tuned.machine("sm_90a"), "sm_90a")
 
     monkeypatch.setattr(_tuned, "SHIPPED", tmp_path / "tuned")
     monkeypatch.setattr(_tuned, "_gpus", lambda: ())
