@@ -5,30 +5,14 @@ import pytest
 import reference
 from gpu_arrays import all_to_gpu, assert_close, poison, to_numpy
 from helpers import make_layer, normal
+from routers import router_text
 from test_gpu_layer import check_layer
 
 import omnimoe
-from omnimoe._build import Module
 
 # Tokens whose choice is compared: those at either end, since the rule is slow in
 # Python.
 COMPARED = 80
-
-
-def compiled(hidden, sizes, top_k, dtype, shifted, all_results):
-    module = Module("router")
-    x = module.argument("x", dtype, (None, hidden))
-    logits = []
-    for i, size in enumerate(sizes):
-        products = module.linear(x, module.argument(f"w{i}", dtype, (size, hidden)))
-        shift = module.argument(f"b{i}", "f32", (size,))
-        if shifted:
-            moved = products.element() + shift.element(1)
-            products = module.elementwise(moved, "f32", products.shape)
-        logits.append(module.log_softmax(products))
-    chosen = module.route(*logits, top_k)
-    text = module.text([*logits, *chosen] if all_results else chosen)
-    return omnimoe.compile(text, target=omnimoe.devices()[0].target)
 
 
 def check(tokens, hidden, sizes, top_k, dtype, shifted=False, kernels=1):
@@ -44,7 +28,8 @@ def check(tokens, hidden, sizes, top_k, dtype, shifted=False, kernels=1):
     arguments = all_to_gpu(arrays)
     found = None
     for all_results in (True, False):  # logits that nobody else reads stay in registers
-        program = compiled(hidden, sizes, top_k, dtype, shifted, all_results)
+        text = router_text(hidden, sizes, top_k, dtype, shifted, all_results)
+        program = omnimoe.compile(text, target=omnimoe.devices()[0].target)
         assert program.ptx.count(".entry") == kernels
         poison()
         *logits, scores, ids = program(*arguments)

@@ -19,6 +19,7 @@ import ptx_warpgroups
 import reference
 import torch
 from products import gathered_arguments, gathered_reference, gathered_text
+from routers import router_text
 
 import omnimoe
 from omnimoe import TensorSpec
@@ -230,22 +231,10 @@ def check_router(
     shifts = [rng.standard_normal(n).astype(np.float32) for n in (rows, columns)]
     found = []
     for all_results in (True, False):  # logits that nobody else reads stay in registers
-        module = Module("router")
-        values = [
-            module.argument(name, "f16", (size, hidden))
-            for name, size in (("x", None), ("rows", rows), ("columns", columns))
-        ]
-        added = [module.argument(f"shift{i}", "f32", each.shape) for i, each in enumerate(shifts)]
-        logits = [module.linear(values[0], gate) for gate in values[1:]]
-        if shifted:
-            sums = [each.element() + shift.element(1) for each, shift in zip(logits, added)]
-            logits = [module.elementwise(s, "f32", old.shape) for s, old in zip(sums, logits)]
-        logits = [module.log_softmax(each) for each in logits]
-        chosen = module.route(*logits, top_k)
-        text = module.text([*logits, *chosen] if all_results else chosen)
+        text = router_text(hidden, (rows, columns), top_k, "f16", shifted, all_results)
         program = omnimoe.compile(text, target="sm_90a")
         assert program.ptx.count(".entry") == 1
-        *stored, scores, ids = interpret(program, [x, *gates, *shifts])
+        *stored, scores, ids = interpret(program, [x, *itertools.chain(*zip(gates, shifts))])
         found += stored
         expected_scores, expected_ids = reference.route(*found, top_k)
         np.testing.assert_array_equal(ids, expected_ids)
