@@ -211,7 +211,7 @@ class Block(ptx_interpreter.Block):
         rows = np.indices(made.box[:0:-1]).reshape(len(made.box) - 1, -1)[::-1]
         columns = np.arange(ROW_BYTES)
         where = _swizzled(target + np.arange(rows.shape[1])[:, None] * ROW_BYTES + columns)
-        assert first[0] >= 0
+        assert 0 <= first[0] < made.sizes[0]
         places = [each[:, None] + begin for each, begin in zip(rows, first[1:])]
         inside = first[0] + columns[None, :] // 2 < made.sizes[0]
         address = made.base + 2 * first[0] + columns[None, :]

@@ -34,13 +34,17 @@ Value mlir::omnimoe::movePointer(KernelBuilder &k, Value pointer,
                              ArrayRef<LLVM::GEPArg>{index});
 }
 
-Value mlir::omnimoe::getAlignedSharedMemory(KernelBuilder &k,
-                                            int64_t alignment) {
+Value mlir::omnimoe::getDynamicSharedMemory(KernelBuilder &k) {
   auto space =
       gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  Value shared = gpu::DynamicSharedMemoryOp::create(
+  return gpu::DynamicSharedMemoryOp::create(
       k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
                          MemRefLayoutAttrInterface(), space));
+}
+
+Value mlir::omnimoe::getAlignedSharedMemory(KernelBuilder &k,
+                                            int64_t alignment) {
+  Value shared = getDynamicSharedMemory(k);
   Value address = LLVM::PtrToIntOp::create(k, k.getI64Type(),
                                            getPointer(k, shared, kSharedSpace));
   address = arith::AndIOp::create(k, k.add(address, alignment - 1),

@@ -25,8 +25,11 @@ Value getPointer(KernelBuilder &k, Value memref, unsigned space);
 Value movePointer(KernelBuilder &k, Value pointer, Type elementType,
                   Value index);
 
-/// A pointer to the dynamic shared memory of the kernel that is being built,
-/// moved on to a multiple of `alignment`: up to so many bytes are lost.
+/// The dynamic shared memory of the kernel that is being built, as bytes.
+Value getDynamicSharedMemory(KernelBuilder &k);
+
+/// A pointer to that memory, moved on to a multiple of `alignment`: up to so
+/// many bytes are lost.
 Value getAlignedSharedMemory(KernelBuilder &k, int64_t alignment);
 
 } // namespace mlir::omnimoe

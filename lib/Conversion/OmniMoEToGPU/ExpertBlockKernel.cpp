@@ -9,6 +9,7 @@
 #include "BlockEmitter.h"
 #include "ClusterParts.h"
 #include "DevicePointer.h"
+#include "ThreadTeam.h"
 #include "Utils/GroupLines.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -61,10 +62,7 @@ ExpertBlockKernel::ExpertBlockKernel(
   firstTile = getTileOf(k.toI32(launch.getBlockIds().x));
   lane = k.both(thread, k.i32(kWarp - 1));
   isFirstLane = k.compare(CmpIPredicate::eq, lane, k.i32(0));
-  // The same for all lanes, and known to be.
-  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
-  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
-                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
+  warp = getUniformWarp(k, thread);
   group = arith::ShRUIOp::create(k, warp, k.i32(2));
   consumer = k.sub(group, 1);
   stageBase = getAlignedSharedMemory(k, kStageAlignment);

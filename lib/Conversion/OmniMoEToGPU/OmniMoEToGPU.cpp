@@ -358,9 +358,11 @@ struct ConvertOmniMoEToGPUPass
 
   scf::ForallOp findForall() {
     scf::ForallOp found;
-    getOperation()->walk([&](scf::ForallOp forall) {
-      found = forall;
-      return WalkResult::interrupt();
+    getOperation()->walk<WalkOrder::PreOrder>([&](Operation *op) {
+      if (isa<gpu::LaunchOp>(op)) // a kernel by now
+        return WalkResult::skip();
+      found = dyn_cast<scf::ForallOp>(op);
+      return found ? WalkResult::interrupt() : WalkResult::advance();
     });
     return found;
   }

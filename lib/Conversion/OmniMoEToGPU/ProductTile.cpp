@@ -12,6 +12,20 @@
 using namespace mlir;
 using namespace mlir::omnimoe;
 
+std::optional<MatrixCut> mlir::omnimoe::getCut(Value memref) {
+  Builder builder(memref.getContext());
+  auto subview = memref.getDefiningOp<memref::SubViewOp>();
+  if (!subview)
+    return MatrixCut{memref, builder.getIndexAttr(0), builder.getIndexAttr(0)};
+  if (subview.getSourceType().getRank() != 2 ||
+      subview.getType().getRank() != 2 ||
+      !llvm::all_of(subview.getMixedStrides(),
+                    [](OpFoldResult stride) { return isOneInteger(stride); }))
+    return std::nullopt;
+  return MatrixCut{subview.getSource(), subview.getMixedOffsets()[0],
+                   subview.getMixedOffsets()[1]};
+}
+
 bool mlir::omnimoe::isOfTile(Value memref) {
   return memref.getDefiningOp<memref::AllocOp>() != nullptr;
 }

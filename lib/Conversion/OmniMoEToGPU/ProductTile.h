@@ -123,6 +123,14 @@ std::unique_ptr<RowMultiplier> createRowMultiplier(KernelBuilder &k,
 std::unique_ptr<TileMultiplier> createFMAMultiplier(KernelBuilder &k,
                                                     gpu::LaunchOp launch);
 
+/// A matrix, and where in it a tile begins.
+struct MatrixCut {
+  Value matrix;
+  OpFoldResult row, column;
+};
+/// What `memref` is cut from, with all strides one.
+std::optional<MatrixCut> getCut(Value memref);
+
 /// True for a buffer that a tile makes for itself, whose values may only live
 /// in registers.
 bool isOfTile(Value memref);

@@ -68,15 +68,17 @@ private:
   const RouterTile &tile;
   ArrayRef<Value> maps; ///< of the tokens, then of the matrices
 
-  int64_t columns; ///< of either product, as they are multiplied
-  int64_t steps, stages;
+  int64_t columns;         ///< of either product, as they are multiplied
+  int64_t allSteps, steps; ///< along the summed loop, and of the first part
+  int64_t stages;
   int64_t leftBytes, rightBytes, stageBytes;
   int64_t pitch, partBytes; ///< of the sums that blocks exchange
   Type elementType;
   BarrierRing ring;
   Value thread, warp, lane, group, part, firstRow;
-  Value ownRow; ///< of the tile, which the warp has
-  Value base;   ///< the stages, then the sums
+  Value ownSteps; ///< of the block's part, at least one
+  Value ownRow;   ///< of the tile, which the warp has
+  Value base;     ///< the stages, then the sums
   Value shared; ///< all memory of the block, of which `reserved` bytes are used
   int64_t reserved;
 };
@@ -87,9 +89,9 @@ RouterKernel::RouterKernel(KernelBuilder &k, gpu::LaunchOp launch,
                            ArrayRef<Value> maps)
     : k(k), launch(launch), tile(tile), maps(maps),
       columns(llvm::alignTo(rows.tile.columns, kWarp)),
-      steps(llvm::divideCeil(
-          cast<MemRefType>(tile.tokens.getType()).getDimSize(1),
-          kRouterParts * kDepth)),
+      allSteps(llvm::divideCeil(
+          cast<MemRefType>(tile.tokens.getType()).getDimSize(1), kDepth)),
+      steps(llvm::divideCeil(allSteps, kRouterParts)),
       stages(std::min(steps, kMostStages)), leftBytes(kRows * kSwizzleBytes),
       rightBytes(columns * kSwizzleBytes),
       stageBytes(leftBytes + kProducts * rightBytes),
@@ -99,28 +101,24 @@ RouterKernel::RouterKernel(KernelBuilder &k, gpu::LaunchOp launch,
       ring(k, launch, stages) {
   thread = k.toI32(launch.getThreadIds().x);
   lane = arith::AndIOp::create(k, thread, k.i32(kWarp - 1));
-  // The same for all lanes, and known to be.
-  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
-  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
-                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
+  warp = getUniformWarp(k, thread);
   group = arith::ShRUIOp::create(k, warp, k.i32(2));
   part = k.toI32(launch.getBlockIds().z);
   firstRow = k.mul(k.toI32(launch.getBlockIds().x), kRows);
   ownRow = k.add(k.mul(part, kOwnRows), warp);
   base = getAlignedSharedMemory(k, kStageAlignment);
-  auto space =
-      gpu::AddressSpaceAttr::get(k.getContext(), gpu::AddressSpace::Workgroup);
-  shared = gpu::DynamicSharedMemoryOp::create(
-      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
-                         MemRefLayoutAttrInterface(), space));
+  shared = getDynamicSharedMemory(k);
   reserved = kStageAlignment + partBytes;
+  ownSteps = k.i32(steps);
+  if (allSteps % kRouterParts != 0)
+    ownSteps = k.min(ownSteps, k.sub(k.i32(allSteps), k.mul(part, steps)));
 }
 
-/// What the operands do not have, beyond the last token or the summed loop, is
-/// zero.
+/// What the operands do not have, beyond the last token or in a piece of a
+/// step, is zero.
 void RouterKernel::emitProducer() {
   RingPosition start = ring.getProducerStart();
-  k.loop(k.i32(0), k.i32(steps), k.i32(1), {start.stage, start.parity},
+  k.loop(k.i32(0), ownSteps, k.i32(1), {start.stage, start.parity},
          [&](Value step, ValueRange carried) -> SmallVector<Value> {
            RingPosition at{carried[0], carried[1]};
            ring.waitEmpty(at);
@@ -151,7 +149,7 @@ void RouterKernel::emitConsumer() {
   Value accumulators = matrices.multiply(first.stage, Value());
   RingPosition second = ring.advance(first);
   accumulators =
-      k.loop(k.i32(1), k.i32(steps), k.i32(1),
+      k.loop(k.i32(1), ownSteps, k.i32(1),
              {first.stage, second.stage, second.parity, accumulators},
              [&](Value, ValueRange carried) -> SmallVector<Value> {
                RingPosition at{carried[1], carried[2]};

@@ -14,17 +14,13 @@ static constexpr int64_t kMostCandidateKeys = 4;
 
 /// The matrix of which `memref` has the rows from `row` on, and all columns.
 static Value getMatrixOfRows(Value memref, Value row) {
-  auto subview = memref.getDefiningOp<memref::SubViewOp>();
-  if (!subview)
-    return nullptr;
-  MemRefType type = subview.getSourceType();
-  SmallVector<OpFoldResult> offsets = subview.getMixedOffsets();
-  bool isRows = type.getRank() == 2 && subview.getType().getRank() == 2 &&
-                type.getLayout().isIdentity() &&
-                offsets[0] == OpFoldResult(row) && isZeroInteger(offsets[1]) &&
-                subview.getType().getDimSize(1) == type.getDimSize(1) &&
-                llvm::all_of(subview.getMixedStrides(), isOneInteger);
-  return isRows ? subview.getSource() : nullptr;
+  std::optional<MatrixCut> cut = getCut(memref);
+  auto type = cut ? dyn_cast<MemRefType>(cut->matrix.getType()) : MemRefType();
+  bool isRows =
+      type && type.getRank() == 2 && type.getLayout().isIdentity() &&
+      cut->row == OpFoldResult(row) && isZeroInteger(cut->column) &&
+      cast<MemRefType>(memref.getType()).getDimSize(1) == type.getDimSize(1);
+  return isRows ? cut->matrix : Value();
 }
 
 /// The tiles of a router right behind `projections`, of the same tokens.
@@ -86,15 +82,11 @@ mlir::omnimoe::matchRouterTile(scf::ForallOp projections, const RowTile &rows) {
   if (!route || rows.tile.rows != kSiblingTileRows ||
       rows.products.size() != kRouterProducts)
     return std::nullopt;
-  RouterTile tile{
-      routes,
-      route,
-      planRoute(route.getNumRows(), route.getNumCols(), route.getTopK()),
-      Value(),
-      {},
-      {},
-      {},
-      false};
+  RouterTile tile;
+  tile.routes = routes;
+  tile.route = route;
+  tile.plan =
+      planRoute(route.getNumRows(), route.getNumCols(), route.getTopK());
   if (!tile.plan.warpPerToken || tile.plan.candidateKeys > kMostCandidateKeys)
     return std::nullopt;
 

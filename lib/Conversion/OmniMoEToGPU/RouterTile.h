@@ -43,7 +43,7 @@ struct RouterTile {
   /// What a tile of `projections` writes of the two that the router takes, and
   /// whether nobody else reads them.
   SmallVector<Value, 2> logits;
-  bool onlyRouted;
+  bool onlyRouted = false;
 };
 
 /// The router behind `projections`, whose tiles are `rows`, if a kernel can

@@ -212,8 +212,8 @@ static void transpose(KernelBuilder &k, SmallVectorImpl<Value> &keys,
 /// Sorts by a key of 32 bits, in which a value's last bits give way to the
 /// number of the whole key: half of the shuffles, which are the most of it, and
 /// fewer than half of the instructions. What is equal but for these bits may
-/// then be in the wrong order, and is among neighbours. That is rare, and one
-/// round mends it.
+/// then be in the wrong order, and is among neighbours: rounds mend that,
+/// mostly none, of many keys one.
 static void sortByShuffles(KernelBuilder &k, SmallVectorImpl<Value> &keys,
                            Value lane, int64_t lanes, Value buffer) {
   if (keys.size() == 1)

@@ -159,10 +159,7 @@ TensorCoreMultiplier::TensorCoreMultiplier(KernelBuilder &k,
       bytes = std::max(bytes, *getConstantIntValue(others));
     launch.getDynamicSharedMemorySizeMutable().assign(k.i32(bytes));
   }
-  Value ring = gpu::DynamicSharedMemoryOp::create(
-      k, MemRefType::get({ShapedType::kDynamic}, k.getI8Type(),
-                         MemRefLayoutAttrInterface(), space));
-  shared = getPointer(k, ring, kSharedSpace);
+  shared = getPointer(k, getDynamicSharedMemory(k), kSharedSpace);
 }
 
 void TensorCoreMultiplier::emitPositions() {

@@ -51,6 +51,13 @@ Value omnimoe::countBits(KernelBuilder &k, Value bits) {
   return math::CtPopOp::create(k, bits);
 }
 
+Value omnimoe::getUniformWarp(KernelBuilder &k, Value thread) {
+  Value own = arith::ShRUIOp::create(k, thread, k.i32(llvm::Log2_64(kWarp)));
+  return NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), own, k.i32(0),
+                              k.i32(kWarp - 1), NVVM::ShflKind::idx,
+                              UnitAttr());
+}
+
 Value omnimoe::laneValue(KernelBuilder &k, Value value, Value lane) {
   return gpu::ShuffleOp::create(k, value, lane, k.i32(kWarp),
                                 gpu::ShuffleMode::IDX)

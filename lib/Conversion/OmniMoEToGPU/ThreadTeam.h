@@ -13,6 +13,10 @@
 
 namespace mlir::omnimoe {
 
+/// The number of the warp that `thread` (i32) of a block is of: the same for
+/// all lanes, and known to be.
+Value getUniformWarp(KernelBuilder &k, Value thread);
+
 //===--- Operations that all lanes of a warp take part in -----------------===//
 
 /// The value of the lane whose number differs in the bits of `mask`.

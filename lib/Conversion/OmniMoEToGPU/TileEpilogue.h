@@ -94,6 +94,7 @@ private:
   DenseMap<Value, TileSums> sums;
   /// Buffers with one element a row: that of the thread's row.
   DenseMap<Value, Value> rows;
+  /// What was stored to memory, if it is known.
   DenseMap<Value, TileSums> stored;
   DenseSet<Value> gathered;
   bool keeps = false;

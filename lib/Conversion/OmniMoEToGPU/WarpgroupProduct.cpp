@@ -5,6 +5,7 @@
 #include "ClusterParts.h"
 #include "DevicePointer.h"
 #include "KnownDivisor.h"
+#include "ThreadTeam.h"
 #include "TileEpilogue.h"
 #include "WarpgroupKernel.h"
 
@@ -64,10 +65,7 @@ WarpgroupKernel::WarpgroupKernel(KernelBuilder &k, const WarpgroupTile &tile,
   tileStep = k.toI32(launch.getGridSize().x);
   part = k.toI32(launch.getBlockIds().z);
   lane = arith::AndIOp::create(k, thread, k.i32(31));
-  // The same for all lanes, and known to be.
-  Value ownWarp = arith::ShRUIOp::create(k, thread, k.i32(5));
-  warp = NVVM::ShflOp::create(k, k.getI32Type(), k.i32(-1), ownWarp, k.i32(0),
-                              k.i32(31), NVVM::ShflKind::idx, UnitAttr());
+  warp = getUniformWarp(k, thread);
   group = arith::ShRUIOp::create(k, warp, k.i32(2));
 
   Value rows = k.toI32(memref::DimOp::create(k, tile.result, 0));

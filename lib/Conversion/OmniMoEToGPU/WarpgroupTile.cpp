@@ -1,5 +1,6 @@
 //===- WarpgroupTile.cpp - Which tiles warpgroups can compute -------------===//
 
+#include "ProductTile.h"
 #include "WarpgroupProduct.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -8,29 +9,6 @@
 
 using namespace mlir;
 using namespace mlir::omnimoe;
-
-namespace {
-/// A matrix, and where in it a tile begins.
-struct Cut {
-  Value matrix;
-  OpFoldResult row, column;
-};
-} // namespace
-
-/// What `memref` is cut from, with all strides one.
-static std::optional<Cut> getCut(Value memref) {
-  Builder builder(memref.getContext());
-  auto subview = memref.getDefiningOp<memref::SubViewOp>();
-  if (!subview)
-    return Cut{memref, builder.getIndexAttr(0), builder.getIndexAttr(0)};
-  if (subview.getSourceType().getRank() != 2 ||
-      subview.getType().getRank() != 2 ||
-      !llvm::all_of(subview.getMixedStrides(),
-                    [](OpFoldResult stride) { return isOneInteger(stride); }))
-    return std::nullopt;
-  return Cut{subview.getSource(), subview.getMixedOffsets()[0],
-             subview.getMixedOffsets()[1]};
-}
 
 /// The operation of the tile that gathers the rows `memref`, a buffer of it.
 static std::optional<RowGather> getGather(Block &body, Value memref) {
@@ -130,7 +108,7 @@ mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
       !startAtZero(body, tile.products))
     return std::nullopt;
 
-  std::optional<Cut> result = getCut(stored);
+  std::optional<MatrixCut> result = getCut(stored);
   auto resultType =
       result ? dyn_cast<MemRefType>(result->matrix.getType()) : MemRefType();
   if (!resultType || !resultType.getLayout().isIdentity() ||
@@ -159,13 +137,13 @@ mlir::omnimoe::matchWarpgroupTile(scf::ForallOp forall) {
 
   // The operands begin where the result does, and are whole along the sums.
   for (MatrixProduct &product : tile.products) {
-    std::optional<Cut> left = getCut(product.left->get());
+    std::optional<MatrixCut> left = getCut(product.left->get());
     if (auto gather = getGather(body, product.left->get()))
       left = takeGathered(tile, *gather, result->row)
-                 ? std::optional(Cut{tile.left, result->row,
-                                     OpBuilder(forall).getIndexAttr(0)})
+                 ? std::optional(MatrixCut{tile.left, result->row,
+                                           OpBuilder(forall).getIndexAttr(0)})
                  : std::nullopt;
-    std::optional<Cut> right = getCut(product.right->get());
+    std::optional<MatrixCut> right = getCut(product.right->get());
     if (!left || !right || !isEqualConstantIntOrValue(left->row, result->row) ||
         !isEqualConstantIntOrValue(right->row, result->column) ||
         !isZeroInteger(left->column) || !isZeroInteger(right->column) ||
