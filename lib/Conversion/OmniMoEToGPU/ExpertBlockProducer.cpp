@@ -88,46 +88,54 @@ RingPosition ExpertBlockKernel::produce(
   return {end[0], end[1]};
 }
 
-/// A thread gathers 16 bytes, at the same place, of every 16th row. Tiles of
-/// wide experts often are not full: rows that do not exist are zeros.
+/// A thread gathers 16 bytes, at the same place, of every 16th row. Tiles often
+/// are not full: rows that do not exist are zeros, which cost no reads, and
+/// little energy to multiply.
 RingPosition ExpertBlockKernel::gatherTokens(const RowTile &tile,
                                              RingPosition at) {
   Value piece = k.both(thread, k.i32(7));
   Value row = arith::ShRUIOp::create(k, thread, k.i32(3));
-  // Pieces of x are counted, so that 32 bits reach everywhere.
+  // Pieces of x are counted, so that 31 bits reach 32 GB of it (its sums take
+  // twice as much memory). The sign is that of rows that do not exist: there
+  // are no registers for more.
   int64_t pieces = block.products.getHiddenSize() * 2 / kAccessBytes;
+  Value sign = k.i32(std::numeric_limits<int32_t>::min());
   SmallVector<Value> sources;
   Value lastRow = k.sub(tile.last, 1);
   for (int64_t i = 0; i < kGatheredRows; ++i) {
-    Value own = k.add(k.add(tile.first, row), i * kRowStep);
-    if (blockOfCluster && i * kRowStep >= kWarpgroupRows)
-      own = k.add(k.sub(own, kWarpgroupRows), getSplit(tile));
+    Value own = k.add(k.add(tile.first, row), i * kRowStep), end = tile.last;
+    if (blockOfCluster) {
+      Value middle = k.add(tile.first, getSplit(tile));
+      if (i * kRowStep < kWarpgroupRows)
+        end = middle;
+      else
+        own = k.add(k.add(middle, row), i * kRowStep - kWarpgroupRows);
+    }
+    Value exists = k.compare(CmpIPredicate::slt, own, end);
     own = k.min(own, lastRow);
-    sources.push_back(k.add(k.mul(loadToken(own), pieces), piece));
+    Value source = k.add(k.mul(loadToken(own), pieces), piece);
+    sources.push_back(k.choose(exists, source, k.either(source, sign)));
   }
   // The swizzle of 128 bytes: rows permute the pieces by their number mod 8.
   Value swizzled = arith::XOrIOp::create(k, piece, k.both(row, k.i32(7)));
   Value place = k.add(k.mul(row, kSwizzleBytes), k.mul(swizzled, kAccessBytes));
   Value x = getPointer(k, block.products.getX(), kGlobalSpace);
-  Value beyond = k.sub(k.add(tile.first, row), tile.last);
   auto gather = [&](Value step, Value stage) {
     Value target = movePointer(k, getStage(stage), k.getI8Type(), place);
     Value source = movePointer(k, x, k.getI8Type(), k.mul(step, kSwizzleBytes));
     for (int64_t i = 0; i < kGatheredRows; ++i) {
-      Value offset = k.mul(
-          arith::ExtUIOp::create(k, k.getI64Type(), sources[i]).getResult(),
-          kAccessBytes);
-      Value bytes;
-      if (block.isWide())
-        bytes = k.choose(
-            k.compare(CmpIPredicate::slt, beyond, k.i32(-i * kRowStep)),
-            k.i32(kAccessBytes), k.i32(0));
+      Value index =
+          k.both(sources[i], k.i32(std::numeric_limits<int32_t>::max()));
+      Value offset =
+          k.mul(arith::ExtUIOp::create(k, k.getI64Type(), index).getResult(),
+                kAccessBytes);
+      Value exists = k.compare(CmpIPredicate::sge, sources[i], k.i32(0));
       NVVM::CpAsyncOp::create(k,
                               movePointer(k, target, k.getI8Type(),
                                           k.i32(i * kRowStep * kSwizzleBytes)),
                               movePointer(k, source, k.getI8Type(), offset),
                               kAccessBytes, NVVM::LoadCacheModifierKind::CG,
-                              bytes);
+                              k.choose(exists, k.i32(kAccessBytes), k.i32(0)));
     }
     ring.fillWhenCopied(stage);
   };

@@ -24,7 +24,10 @@ module attributes {omnimoe.target = #target} {
 // CHECK-DAG:     nvgpu.tma.create.descriptor {{.*}} box[%c64{{.*}}, %c64{{.*}}]
 // CHECK:         gpu.launch {{.*}} threads(%{{.*}}) in (%{{.*}} = %c384{{.*}}) {{.*}}function(@block_experts0)
 // CHECK:           nvvm.setmaxregister decrease 24
-// CHECK:           nvvm.cp.async.shared.global
+// Rows that do not exist are zeros, and nothing is read for them.
+// CHECK:           %[[EXISTS:.*]] = arith.cmpi sge
+// CHECK:           %[[BYTES:.*]] = arith.select %[[EXISTS]], %c16_i32{{.*}}, %c0_i32
+// CHECK:           nvvm.cp.async.shared.global {{.*}}, 16, cache = cg, %[[BYTES]]
 // CHECK:           nvvm.setmaxregister increase 240
 // CHECK:           nvvm.wgmma.mma_async
 // CHECK-SAME:        <m = 64, n = 64, k = 16>
@@ -93,6 +96,7 @@ func.func @zeros(%y: memref<?x512xf32>, %x: memref<?x512xbf16>, %w: !table, %e: 
 // CHECK:         gpu.launch blocks(%{{.*}}, %{{.*}}, %{{.*}}) in (%{{.*}} = %{{.*}}, %{{.*}} = %c1{{.*}}, %{{.*}} = %c2{{.*}}) {{.*}}function(@lines_experts2)
 // CHECK:           nvvm.cluster.arrive
 // CHECK:           nvvm.cp.async.bulk.tensor.shared.cluster.global {{.*}} multicast_mask
+// CHECK:           nvvm.cp.async.shared.global {{.*}}, 16, cache = cg, %{{.*}}
 // CHECK:           mbarrier.arrive.release.cta.shared::cluster
 // CHECK:           st.async.shared::cluster.mbarrier::complete_tx::bytes
 // CHECK:           nvvm.cluster.arrive
