@@ -31,6 +31,7 @@ static void buildKernel(OpPassManager &pm, const GPUPipelineOptions &options) {
     pm.addPass(createAssignStreamsPass());
   pm.addPass(createConvertOmniMoEToGPUPass());
   addContract(pm, "kernel");
+  pm.addPass(createUnpackBFloat16Pass());
   // The hardware's exponential first; then what polynomials are made of.
   pm.addPass(createConvertMathToNVVMApproxPass());
   pm.addPass(createConvertMathToPolynomialPass());

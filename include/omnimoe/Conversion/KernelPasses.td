@@ -67,6 +67,32 @@ def AssignStreamsPass : Pass<"omnimoe-assign-streams", "ModuleOp"> {
                            "::mlir::omnimoe::OmniMoEDialect"];
 }
 
+def UnpackBFloat16Pass : Pass<"omnimoe-unpack-bf16"> {
+  let summary = "Extend vectors of bf16 two at a time";
+  let description = [{
+    A bf16 is the upper half of an f32. Of two that share a 32-bit word, one is
+    had by a shift and the other by a mask, where `arith.extf` of each becomes
+    three instructions for both: the upper half is moved down before it is
+    shifted up again. Vectors of an even number of elements in kernels are taken;
+    scalars, other types, and what runs on the host are left alone.
+
+    Before:
+    ```mlir
+    %f = arith.extf %v : vector<8xbf16> to vector<8xf32>
+    ```
+    After:
+    ```mlir
+    %words = vector.bitcast %v : vector<8xbf16> to vector<4xi32>
+    %shifted = arith.shli %words, %c16 : vector<4xi32>
+    %masked = arith.andi %words, %upper_half : vector<4xi32>
+    %low = arith.bitcast %shifted : vector<4xi32> to vector<4xf32>
+    %high = arith.bitcast %masked : vector<4xi32> to vector<4xf32>
+    %f = vector.interleave %low, %high : vector<4xf32> -> vector<8xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::vector::VectorDialect"];
+}
+
 def OverlapLaunchesPass : Pass<"omnimoe-overlap-launches", "ModuleOp"> {
   let summary = "Let a kernel be launched while its predecessor ends";
   let description = [{
