@@ -67,6 +67,10 @@ Operation *matchCombiner(linalg::LinalgOp op);
 struct LoadedRow {
   Value piece;
   Value valid;
+
+  /// The piece as f32, or zeros if the pair has no expert: chosen before
+  /// elements are widened, since there are fewer words then.
+  Value widen(KernelBuilder &k) const;
 };
 
 class BlockEmitter {

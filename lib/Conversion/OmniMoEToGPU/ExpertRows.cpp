@@ -69,6 +69,26 @@ static Value loadPiece(KernelBuilder &k, Value memref, Value row, Value column,
   return valid ? k.choose(valid, piece, k.real(wide, 0.0)) : piece;
 }
 
+/// Sums of a row that a lane has at a time: registers are for vectors in
+/// flight, of which there are more than enough to multiply while one sum is
+/// waited for.
+static constexpr int64_t kSumsOfLane = 2;
+
+/// `sums` plus the products of neighbouring elements, some at a time.
+static Value multiplyOn(KernelBuilder &k, Value left, Value right, Value sums) {
+  int64_t count = cast<VectorType>(left.getType()).getNumElements();
+  int64_t together = cast<VectorType>(sums.getType()).getNumElements();
+  for (int64_t first = 0; first < count; first += together) {
+    auto cut = [&](Value piece) {
+      auto elements = llvm::seq(first, first + together);
+      return vector::ShuffleOp::create(k, piece, piece,
+                                       llvm::to_vector(elements));
+    };
+    sums = vector::FMAOp::create(k, cut(left), cut(right), sums);
+  }
+  return sums;
+}
+
 /// The sum over the lanes of a warp, in every lane.
 static Value addAcrossWarp(KernelBuilder &k, Value value) {
   for (int32_t distance = kWarp / 2; distance > 0; distance /= 2) {
@@ -88,7 +108,7 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
   Type elementType = getElementTypeOrSelf(weights.getType());
   int64_t count = getAccessElements(hiddenSize, elementType);
   int64_t pieces = llvm::divideCeil(hiddenSize, kWarp * count);
-  auto type = VectorType::get({count}, k.getF32Type());
+  auto type = VectorType::get({std::min(count, kSumsOfLane)}, k.getF32Type());
 
   Value warp = arith::DivUIOp::create(k, threadId, k.index(kWarp));
   Value lane = arith::RemUIOp::create(k, threadId, k.index(kWarp));
@@ -150,7 +170,7 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
                           ValueRange before) {
         SmallVector<Value> next;
         for (auto [row, sum] : llvm::zip(rows, before))
-          next.push_back(vector::FMAOp::create(
+          next.push_back(multiplyOn(
               k, left, loadPiece(k, weights, row.row, column, count, valid),
               sum));
         return next;
@@ -183,6 +203,19 @@ void BlockEmitter::emitGroupedMatmul(GroupedMatmulOp op) {
       }
     });
   });
+}
+
+Value LoadedRow::widen(KernelBuilder &k) const {
+  auto type = cast<VectorType>(piece.getType());
+  VectorType wide = type.clone(k.getF32Type());
+  int64_t bits = type.getNumElements() * type.getElementTypeBitWidth();
+  // Words, or the whole if it is less.
+  int64_t word = std::min<int64_t>(bits, 32);
+  auto words = VectorType::get({bits / word}, k.getIntegerType(word));
+  Value chosen = k.choose(valid, vector::BitCastOp::create(k, words, piece),
+                          k.integer(words, 0));
+  chosen = vector::BitCastOp::create(k, type, chosen);
+  return type == wide ? chosen : arith::ExtFOp::create(k, wide, chosen);
 }
 
 LoadedRow BlockEmitter::loadRow(CombineOp op, Value token, Value position,
@@ -291,10 +324,7 @@ void BlockEmitter::emitCombineToTokens(CombineOp op) {
           factors.push_back(k.broadcast(
               type, k.choose(row.valid, k.load(coefficients, {token, position}),
                              zero)));
-          Value piece = row.piece;
-          if (piece.getType() != type)
-            piece = arith::ExtFOp::create(k, type, piece);
-          pieces.push_back(k.choose(row.valid, piece, k.real(type, 0.0)));
+          pieces.push_back(row.widen(k));
         }
         Value sum = before;
         for (auto [factor, piece] : llvm::zip(factors, pieces))

@@ -47,14 +47,12 @@ void BlockEmitter::emitSlicedCombine(CombineOp op, int64_t lanesOfTeam) {
         position = k.min(position, k.index(columns - 1));
       }
       LoadedRow row = loadRow(op, token, position, column);
-      Value valid = inside ? k.both(inside, row.valid) : row.valid;
+      if (inside)
+        row.valid = k.both(inside, row.valid);
       factors.push_back(k.broadcast(
           type,
-          k.choose(valid, k.load(coefficients, {token, position}), zero)));
-      Value piece = row.piece;
-      if (piece.getType() != type)
-        piece = arith::ExtFOp::create(k, type, piece);
-      pieces.push_back(k.choose(valid, piece, k.real(type, 0.0)));
+          k.choose(row.valid, k.load(coefficients, {token, position}), zero)));
+      pieces.push_back(row.widen(k));
     }
     for (auto [factor, piece] : llvm::zip(factors, pieces))
       before = vector::FMAOp::create(k, factor, piece, before);

@@ -117,6 +117,19 @@ struct SelectSchedulePass
     return *seconds * measured->seconds / best->seconds;
   }
 
+  /// What is measured are sums in any order. Exact ones take as much longer as
+  /// the cost model says.
+  double getExactFactor(const ScheduleEstimate &exact,
+                        const ExpertBlockShape &shape, int64_t tokens) {
+    if (!shape.exact)
+      return 1;
+    ExpertBlockShape inAnyOrder = shape;
+    inAnyOrder.exact = false;
+    std::optional<double> seconds =
+        estimateSchedule(exact.schedule, inAnyOrder, tokens, target, units);
+    return seconds ? exact.seconds / *seconds : 1;
+  }
+
   Candidates getCandidates(int64_t tokens, const ExpertBlockShape &shape,
                            const MeasuredBlock &block) {
     Candidates candidates{
@@ -125,7 +138,9 @@ struct SelectSchedulePass
         {}};
     for (const ScheduleEstimate &estimate : candidates.estimates)
       if (auto seconds = block.getSeconds(estimate.schedule.getKind(), tokens))
-        candidates.measured.push_back({estimate.schedule, *seconds});
+        candidates.measured.push_back(
+            {estimate.schedule,
+             *seconds * getExactFactor(estimate, shape, tokens)});
     return candidates;
   }
 

@@ -34,12 +34,14 @@ def SelectSchedulePass : Pass<"omnimoe-select-schedule", "ModuleOp"> {
     that, `hybrid` must win by 1.5 % against `expert_centric`.
 
     What was measured counts more than estimates. `measured` holds, for a block
-    of a name, the seconds that schedules took at some T; between two of them the
-    seconds lie on a line, beyond the last they grow with T. From the
+    of a name, the seconds that schedules took at some T; between two of them
+    the seconds lie on a line, beyond the last they grow with T. From the
     smallest T that was measured on, only schedules with a measurement are
-    chosen from, if the target has one of them. Blocks are named by what their
-    time depends on: `bf16-n4096-r1-d512-k16` has 4,096 bf16 experts of width 1,
-    D = 512 and K = 16; `-gated` is added if two products make a coefficient.
+    chosen from, if the target has one of them. What was measured are sums in
+    any order; if they are to be exact, the seconds grow as the estimates do.
+    Blocks are named by what their time depends on: `bf16-n4096-r1-d512-k16` has
+    4,096 bf16 experts of width 1, D = 512 and K = 16; `-gated` is added if two
+    products make a coefficient.
 
     The choice is recorded on the module as `omnimoe.schedules`, one dictionary
     a version: the block's name, the schedule, the range of T it serves, and the
