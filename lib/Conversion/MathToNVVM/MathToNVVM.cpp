@@ -1,9 +1,9 @@
 //===- MathToNVVM.cpp - The pass convert-math-to-nvvm-approx --------------===//
 
+#include "Utils/InKernel.h"
 #include "omnimoe/Conversion/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -43,11 +43,6 @@ static bool isF32OrVector(Type type) {
   auto vector = dyn_cast<VectorType>(type);
   return getElementTypeOrSelf(type).isF32() &&
          (!vector || (vector.getRank() == 1 && !vector.isScalable()));
-}
-
-static bool isInKernel(Operation *op) {
-  return op->getParentOfType<gpu::LaunchOp>() ||
-         op->getParentOfType<gpu::GPUModuleOp>();
 }
 
 namespace {

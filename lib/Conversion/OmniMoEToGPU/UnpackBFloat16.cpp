@@ -1,9 +1,9 @@
 //===- UnpackBFloat16.cpp - The pass omnimoe-unpack-bf16 ------------------===//
 
+#include "Utils/InKernel.h"
 #include "omnimoe/Conversion/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/WalkPatternRewriteDriver.h"
 
@@ -13,11 +13,7 @@ namespace mlir::omnimoe {
 } // namespace mlir::omnimoe
 
 using namespace mlir;
-
-static bool isInKernel(Operation *op) {
-  return op->getParentOfType<gpu::LaunchOp>() ||
-         op->getParentOfType<gpu::GPUModuleOp>();
-}
+using namespace mlir::omnimoe;
 
 namespace {
 /// A bf16 is the upper half of an f32: of the two in a word, one is shifted up,
