@@ -146,6 +146,8 @@ class Session:
         except Exception as error:
             result.notes[LIBRARY] = _first_line(error)
             return
+        finally:
+            self._release()
         result.figures = Figures.median(ours)
         result.beside[LIBRARY] = Figures.median(others)
         result.target = result.beside[LIBRARY].best / prepared.library_ratio
