@@ -204,11 +204,11 @@ def ConvertOmniMoEExpertBlockToGPUPass :
     slots of one group, and order the pairs of a tile by columns. Tiles of the
     same range of tokens follow each other, so that the sums of these tokens stay
     in the second-level cache. The third is persistent, with one producer and two
-    consumer warpgroups. For a tile it gathers the slots' tokens, multiplies them
-    by all up vectors of the group, computes the coefficients of the pairs from
-    the few products that they need, multiplies these by the down vectors, and
-    adds the results to the tokens' rows in memory (`red.global.add.f32`, so the
-    order of a token's sums is not fixed). Coefficients never lie in memory, and
+    consumer warpgroups. For a tile it gathers the slots' tokens, with zeros where
+    a tile is not full, multiplies them by all up vectors of the group, computes
+    the coefficients of the pairs from the few products that they need,
+    multiplies these by the down vectors, and adds the results to the tokens' rows
+    in memory (`red.global.add.f32`, so the order of a token's sums is not fixed). Coefficients never lie in memory, and
     products do only where the `grouped_matmul` is marked `omnimoe.kept`; expert
     vectors are read once per tile. Where the region fills the sums with zeros,
     other blocks of the first kernel do so while one cuts slots into tiles.
